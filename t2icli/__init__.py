@@ -1,0 +1,3 @@
+"""t2i: text-to-image GANs from captions to scores."""
+
+__version__ = "0.1.0"

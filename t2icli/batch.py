@@ -1,0 +1,45 @@
+"""The three types that flow through training; the only place where their shapes are explained.
+
+B images, T word positions, D numbers per word vector, S pixels a side, Z numbers of noise.
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Text:
+    """Captions as a frozen text encoder gives them."""
+
+    words: Tensor  # (B, T, D) one vector per token, [CLS] and [SEP] included; zero where the mask is False
+    sentence: Tensor  # (B, D)
+    mask: Tensor  # (B, T) bool, True where a token is
+    tokens: Tensor  # (B, T) token ids, 0 where the mask is False
+
+    def to(self, device: torch.device) -> Self:
+        """The same captions on a device."""
+        return type(self)(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Real images with their captions, and the noise for the images to be generated from them."""
+
+    image: Tensor  # (B, 3, S, S) float in [-1, 1]
+    text: Text
+    noise: Tensor  # (B, Z) standard normal
+
+
+@dataclass(frozen=True)
+class Fake:
+    """What a generator yields."""
+
+    images: tuple[Tensor, ...]  # coarse to fine, each (B, 3, s, s) in [-1, 1]
+    extras: dict[str, Tensor] = field(default_factory=dict)  # e.g. "mu", "logvar"
+
+    def detach(self) -> "Fake":
+        """The same values without their history."""
+        return Fake(tuple(i.detach() for i in self.images), {k: v.detach() for k, v in self.extras.items()})
