@@ -1,0 +1,40 @@
+"""What every reader of a data set yields: pictures on disk with their captions, sorted into splits."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object in a picture; x and y are its upper left corner, all in pixels of the original image."""
+
+    category: str
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture with its captions."""
+
+    id: int
+    path: Path
+    captions: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
+    class_index: int = -1  # -1: the data set has no classes
+
+
+@dataclass
+class Source:
+    """A data set as its reader found it."""
+
+    dataset: str
+    splits: dict[str, list[Record]]
+    categories: tuple[str, ...] = ()  # names that boxes use
+    left_out: list[dict[str, str]] = field(default_factory=list)  # quarantine lines: {"split", "image", "reason"}
+
+    def leave_out(self, split: str, image: str, reason: str) -> None:
+        """Note a picture or caption that cannot be used; it ends up in quarantine.jsonl."""
+        self.left_out.append({"split": split, "image": image, "reason": reason})
