@@ -1,0 +1,14 @@
+"""Adversarial losses on logits; tensors in, scalar out, in float32."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Lim and Ye 2017: push real logits above one and fake ones below minus one."""
+    return F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """Raise the logits of generated images."""
+    return -fake.float().mean()

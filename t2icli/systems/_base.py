@@ -1,0 +1,49 @@
+"""What every system offers to the training loop."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from t2icli.batch import Batch, Fake, Text
+from t2icli.losses.negatives import Negatives
+
+Losses = dict[str, Tensor]  # name -> scalar, already weighted; their sum is what is minimised
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a system must know of the data and the run beside its own table of the recipe."""
+
+    image_size: int  # pixels a side
+    word_dim: int  # numbers in a word vector and in a sentence vector
+    negatives: Negatives = "local"
+
+
+class System(nn.Module):
+    """A generator, its discriminator (an ``nn.ModuleList`` when there are several) and their losses.
+
+    A subclass sets the three attributes and writes the three methods. It never calls backward, steps an
+    optimizer or knows about processes. Frozen networks belong to terms, not here.
+    """
+
+    update: ClassVar[Literal["alternating", "simultaneous"]] = "alternating"
+    generator: nn.Module
+    discriminator: nn.Module
+    noise_dim: int
+
+    def generate(self, text: Text, noise: Tensor) -> Fake:
+        """Images for captions; noise ``(B, noise_dim)``."""
+        raise NotImplementedError
+
+    def d_losses(self, batch: Batch, fake: Fake) -> Losses:
+        """What the discriminator minimises."""
+        raise NotImplementedError
+
+    def g_losses(self, batch: Batch, fake: Fake) -> Losses:
+        """What the generator minimises, without the recipe's terms."""
+        raise NotImplementedError
+
+    def joint_losses(self, batch: Batch, fake: Fake) -> tuple[Losses, Losses]:
+        """Both from one pass of the discriminator, for ``update = "simultaneous"``; nothing is detached."""
+        return self.d_losses(batch, fake), self.g_losses(batch, fake)
