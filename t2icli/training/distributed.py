@@ -1,0 +1,125 @@
+"""Several processes that train one model: torchrun starts them, modules stay plain, gradients are averaged.
+
+No DistributedDataParallel: GAN steps need several forwards, methods beside ``forward``, double backward and
+two gradients from one graph, all of which lie outside its contract (docs/decisions.md).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from t2icli.errors import EnvironmentFault, RecipeError
+
+
+@dataclass(frozen=True)
+class World:
+    """Who this process is among those that train together."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks to people."""
+        return self.rank == 0
+
+    def autocast(self, precision: str) -> AbstractContextManager[object]:
+        """The arithmetic of a forward pass: as it is, or bfloat16 where that is safe."""
+        return torch.autocast(self.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+    def share(self, batch_size: int) -> int:
+        """Images of a batch that this process takes."""
+        if batch_size % self.size:
+            raise RecipeError(
+                f"train.batch_size: {batch_size} images cannot be shared evenly by {self.size} processes; "
+                f"try {batch_size // self.size * self.size or self.size}"
+            )
+        if batch_size // self.size < 2:
+            raise RecipeError(
+                f"train.batch_size: {batch_size} images over {self.size} processes leave fewer than 2 each; "
+                "batch statistics and contrastive losses need 2"
+            )
+        return batch_size // self.size
+
+
+@contextmanager
+def session() -> Iterator[World]:
+    """Join the processes that torchrun started, or be alone; leave them at the end."""
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise EnvironmentFault(f"process {local} has no GPU: this machine has {torch.cuda.device_count()}")
+        torch.cuda.set_device(local)
+        device = torch.device("cuda", local)
+    else:
+        device = torch.device("cpu")
+    if size == 1:
+        yield World(0, 1, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, device)
+    finally:
+        dist.destroy_process_group()
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Replace gradients by their mean over all processes, in one flat all-reduce; alone, do nothing."""
+    if not dist.is_initialized():
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def broadcast(module: nn.Module) -> None:
+    """Give every process the weights and buffers of the first."""
+    if dist.is_initialized():
+        for tensor in [*module.parameters(), *module.buffers()]:
+            dist.broadcast(tensor.data, src=0)
+
+
+def check_same_weights(module: nn.Module) -> None:
+    """Stop when the processes no longer hold the same weights: averaging would hide it."""
+    if not dist.is_initialized():
+        return
+    sums = torch.stack([p.detach().double().sum() for p in module.parameters()])
+    reference = sums.clone()
+    dist.broadcast(reference, src=0)
+    if not torch.equal(sums, reference):
+        raise RuntimeError(f"process {dist.get_rank()} holds other weights than process 0")
+
+
+def average_values(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Means of named numbers over all processes."""
+    if not dist.is_initialized():
+        return values
+    tensor = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return dict(zip(values, (tensor / dist.get_world_size()).tolist(), strict=True))
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether a flag is raised in any process, so that all act on it at the same step."""
+    if not dist.is_initialized():
+        return flag
+    tensor = torch.tensor(int(flag), device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return bool(tensor.item())
+
+
+def barrier(device: torch.device) -> None:
+    """Wait for every process."""
+    if dist.is_initialized():
+        waiting: Tensor = torch.zeros(1, device=device)
+        dist.all_reduce(waiting)
