@@ -1,23 +1,12 @@
 """What every system offers to the training loop."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from t2icli.batch import Batch, Fake, Text
-from t2icli.losses.negatives import Negatives
 
 Losses = dict[str, Tensor]  # name -> scalar, already weighted; their sum is what is minimised
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a system must know of the data and the run beside its own table of the recipe."""
-
-    image_size: int  # pixels a side
-    word_dim: int  # numbers in a word vector and in a sentence vector
-    negatives: Negatives = "local"
 
 
 class System(nn.Module):

@@ -25,7 +25,8 @@ from t2icli.nn.batch_norm import BatchNorm
 from t2icli.nn.initialisation import glorot_normal
 from t2icli.nn.spectral_norm import SpectralConv2d, SpectralLinear
 from t2icli.recipe import Section, weight
-from t2icli.systems._base import Losses, Setting, System
+from t2icli.setting import Setting
+from t2icli.systems._base import Losses, System
 
 ATTENTION_SIZE = 16  # pixels a side where words are attended, at every image size
 

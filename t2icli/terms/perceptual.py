@@ -1,0 +1,44 @@
+"""Distance between generated and real images in a frozen ImageNet network.
+
+The paper of XMC-GAN reports an ablation with such a loss in place of the contrastive one (CVPR 2021, section
+5.2) without writing it out; the mean squared distance of pooled features is our reading of it.
+"""
+
+from pydantic import Field
+from torch import Tensor, no_grad
+from torch.nn import functional as F
+
+from t2icli.batch import Batch, Fake
+from t2icli.encoders.imagenet import Features, FrozenImageNetwork, Network
+from t2icli.recipe import Section, weight
+from t2icli.setting import Setting
+from t2icli.terms._base import Term
+from t2icli.weights import Weights
+
+
+class Config(Section):
+    """The [terms.perceptual] table."""
+
+    weight: float = weight("of the loss")
+    network: Network = Field("vgg19", description="which of torchvision's networks; weights as for t2i evaluate")
+    features: Features = Field("pooled", description="class scores, or the features before the classifier")
+
+
+class Perceptual(Term):
+    """Each generated image should have the features of the real image of the same caption."""
+
+    def __init__(self, config: Config, setting: Setting, weights: Weights) -> None:
+        super().__init__()
+        self.config = config
+        found = weights.find(config.network)
+        self.used = (found,)
+        self.network = FrozenImageNetwork(config.network, config.features, found)
+
+    def forward(self, batch: Batch, fake: Fake) -> Tensor:
+        """Compare the last stage's images with the real ones."""
+        with no_grad():
+            real = self.network(batch.image)
+        return self.config.weight * F.mse_loss(self.network(fake.images[-1]), real)
+
+
+build = Perceptual
