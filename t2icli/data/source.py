@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class Source:
     dataset: str
     splits: dict[str, list[Record]]
     categories: tuple[str, ...] = ()  # names that boxes use
-    left_out: list[dict[str, str]] = field(default_factory=list)  # quarantine lines: {"split", "image", "reason"}
+    left_out: list[dict[str, Any]] = field(default_factory=list)  # lines of quarantine.jsonl
 
-    def leave_out(self, split: str, image: str, reason: str) -> None:
-        """Note a picture or caption that cannot be used; it ends up in quarantine.jsonl."""
-        self.left_out.append({"split": split, "image": image, "reason": reason})
+    def leave_out(self, split: str, image: str, reason: str, caption: bool = False) -> None:
+        """Note a picture, or only a caption of it, that cannot be used."""
+        self.left_out.append(
+            {"split": split, "image": image, "what": "caption" if caption else "image", "reason": reason}
+        )

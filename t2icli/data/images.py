@@ -1,0 +1,142 @@
+"""Pictures as people have them, turned into pictures as networks want them: RGB, upright, resized, encoded once."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from t2icli.recipe import Images
+
+SIDE_LIMIT = 65_535  # what the schema's u2 holds, and nearly what JPEG allows
+ORIENTATION = 0x0112  # the EXIF tag
+MODES = {"L": "greyscale", "1": "greyscale", "CMYK": "CMYK", "P": "palette", "I": "16-bit"}
+READABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError)
+
+
+class ImageError(Exception):
+    """A file from which no picture can be had; its text is the reason that quarantine.jsonl gives."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture, and what had to be done to get it."""
+
+    data: bytes
+    height: int  # of the original, upright
+    width: int
+    notes: tuple[str, ...]  # greyscale, CMYK, palette, alpha, 16-bit, rotated, truncated
+
+
+def load_picture(path: Path, rule: Images) -> Picture:
+    """Decode a file, strictly and else tolerantly, resize it by the recipe's rule and encode it."""
+    try:
+        raw = path.read_bytes()
+    except OSError as fault:
+        raise ImageError(f"cannot be read: {fault.strerror}") from None
+    if not raw:
+        raise ImageError("the file is empty (0 bytes)")
+    image, notes = decode(raw)
+    width, height = image.size
+    if max(width, height) > SIDE_LIMIT:
+        raise ImageError(f"{width} x {height} pixels: no side may exceed {SIDE_LIMIT}")
+    return Picture(encode(resize(image, rule), rule), height, width, notes)
+
+
+def decode(raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """An upright RGB image, and notes on how it was had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; what matters is counted in the notes
+        try:
+            return upright_rgb(open_image(raw))
+        except READABLE as strict:
+            try:
+                with tolerance():
+                    image, notes = upright_rgb(open_image(raw))
+            except READABLE:
+                raise ImageError(reason(strict)) from None
+            return image, (*notes, "truncated")
+
+
+def open_image(raw: bytes) -> Image.Image:
+    """The whole first frame, decoded."""
+    image = Image.open(io.BytesIO(raw))
+    image.load()
+    return image
+
+
+@contextmanager
+def tolerance() -> Iterator[None]:
+    """Let Pillow fill what a truncated file lacks; its switch is global, so it is put back at once."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def reason(fault: BaseException) -> str:
+    """Pillow's message without the memory address that it likes to mention."""
+    if isinstance(fault, Image.UnidentifiedImageError):
+        return "not an image that Pillow knows"
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    return f"cannot be decoded: {text}"
+
+
+def upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Turn as EXIF says and convert to RGB; what was transparent becomes white."""
+    kind = MODES.get(image.mode.partition(";")[0])
+    notes = [kind] if kind else []
+    try:
+        turned = image.getexif().get(ORIENTATION, 1) not in (0, 1)
+        upright = ImageOps.exif_transpose(image) if turned else image
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+        turned, upright = False, image  # metadata that cannot be read is no reason to lose the picture
+    if turned:
+        notes.append("rotated")
+    if upright.has_transparency_data:
+        notes.append("alpha")
+        layered = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    elif upright.mode.startswith("I"):
+        # 16 bits a pixel, whatever the byte order: the upper eight are kept (Pillow's convert would clip at 255)
+        upright = Image.fromarray((np.asarray(upright).clip(0, 65_535) >> 8).astype(np.uint8))
+    elif upright.mode == "F":
+        raise ValueError("pixels are floating-point numbers; save it with 8 bits per channel")
+    return upright.convert("RGB"), tuple(notes)
+
+
+def resize(image: Image.Image, rule: Images) -> Image.Image:
+    """By the recipe's rule, antialiased.
+
+    Bicubic rather than Lanczos: Lanczos leaves brighter rings at edges, which a GAN learns, and the
+    reference images of FID are made with Pillow's bicubic.
+    """
+    size, (width, height) = rule.size, image.size
+    if rule.fit == "squash":
+        return image.resize((size, size), Image.Resampling.BICUBIC)
+    if rule.fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    scale = size / min(width, height)
+    target = (max(size, round(width * scale)), max(size, round(height * scale)))
+    if max(target) > SIDE_LIMIT:
+        raise ImageError(f"{width} x {height} pixels is too narrow to be {size} pixels on its shorter side")
+    return image.resize(target, Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, rule: Images) -> bytes:
+    """JPEG without chroma subsampling, because a GAN learns blurred colour, or PNG."""
+    out = io.BytesIO()
+    if rule.codec == "png":
+        image.save(out, "PNG")
+    else:
+        # no optimize=True: Pillow 13 then fails on some pictures with "broken data stream"
+        image.save(out, "JPEG", quality=rule.quality, subsampling=0)
+    return out.getvalue()

@@ -1,0 +1,129 @@
+"""manifest.json: what ``prepare`` wrote, in one small file that is written last.
+
+A folder without it was not finished. Nothing here needs torch or h5py.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from t2icli.errors import DataError
+
+SCHEMA = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class TextIdentity:
+    """Which text encoder made a set of vectors; vectors of two encoders must never meet in one model."""
+
+    model: str  # hub id or folder, as the user may load it again
+    revision: str
+    sha256: str  # of the weights file
+    tokenizer: str  # sha256 of the vocabulary in order and of lower-casing
+    max_tokens: int
+    dim: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """From plain values; keys that a later version added are ignored."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+
+    def same_vectors(self, other: "TextIdentity") -> bool:
+        """Whether both give a caption the same vectors; where the model lies does not matter."""
+        return (self.sha256, self.tokenizer, self.max_tokens) == (other.sha256, other.tokenizer, other.max_tokens)
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard file as the manifest lists it."""
+
+    file: str
+    split: str
+    images: int
+    captions: int
+    tokens: int
+    bytes: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON that is the same for equal values; what hashes are taken of."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a text file so that a reader finds the old or the new content, never a part."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON that people can read, atomically."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of a shard folder."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise DataError(f"{path}: damaged, not valid JSON ({fault})") from None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a shard folder; says what to do where there is none."""
+    path = folder / NAME
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; make it with 't2i prepare DATASET --out {folder}'")
+    if not path.is_file():
+        begun = any(folder.glob("*.h5"))
+        state = "preparation was not finished; run the same 't2i prepare' again" if begun else "holds no shards"
+        raise DataError(f"{folder}: no {NAME}: {state}")
+    manifest: dict[str, Any] = read_json(path)
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: schema {schema!r}, and this t2i reads schema {SCHEMA}; prepare the data again")
+    return manifest
+
+
+def entries(manifest: dict[str, Any], split: str | None = None) -> list[ShardEntry]:
+    """The shards of a manifest, of one split or of all."""
+    shards = [ShardEntry(**values) for values in manifest["shards"]]
+    return [shard for shard in shards if split in (None, shard.split)]
+
+
+def totals(shards: Sequence[ShardEntry]) -> dict[str, int]:
+    """Counts over several shards."""
+    return {key: sum(getattr(s, key) for s in shards) for key in ("images", "captions", "tokens", "bytes")}

@@ -1,0 +1,385 @@
+"""Shards, schema 1: images, captions, tokens and word vectors packed into one HDF5 file; only this file imports h5py.
+
+    /image/bytes u1[B]   /image/offset i8[N+1]   /image/crc32 u4[N]   /image/id i8[N]
+    /image/size u2[N,2] (h, w of the original)   /image/class i4[N] (-1: none)
+    /caption/image u4[C]   /caption/text_bytes u1   /caption/text_offset i8[C+1]   /caption/token i4[T]
+    /caption/token_offset i8[C+1]   /caption/embedding f2[T,D]   /caption/pad_sum f4[C,D] (optional)
+    /object/offset i8[N+1]   /object/category i4[O]   /object/box f4[O,4] (x, y, w, h)
+
+Every dataset is contiguous and without a filter: JPEGs and float16 vectors do not compress, and a contiguous
+dataset is a range of the file, so that one ``pread`` fetches a picture (a tenth of h5py's time). HDF5 lays
+the file out; the ranges are filled and read by plain system calls, which also makes a full disk an ordinary OSError.
+"""
+
+import json
+import os
+import zlib
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest, sha256_of, sync_folder
+from t2icli.data.source import Box
+from t2icli.errors import DataError
+
+# ---------------------------------------------------------------------------- writing
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One encoded picture."""
+
+    id: int
+    data: bytes
+    height: int  # of the original
+    width: int
+    class_index: int = -1
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredCaption:
+    """One caption of a picture in the same shard; t tokens, D numbers per word vector."""
+
+    image: int  # row of its picture
+    text: str
+    tokens: NDArray[np.int32]  # (t,)
+    words: NDArray[np.float16]  # (t, D)
+    pad_sum: NDArray[np.float32] | None = None  # (D,)
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What one shard holds; captions are in the order of their pictures."""
+
+    images: Sequence[StoredImage]
+    captions: Sequence[StoredCaption]
+    dim: int
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of the file: its shape, and the pieces that fill it one after another."""
+
+    shape: tuple[int, ...]
+    kind: str  # numpy's notation; little-endian on every machine
+    pieces: Iterable[bytes | NDArray[Any]]
+
+
+def write_shard(path: Path, content: ShardContent, attributes: dict[str, str | int]) -> None:
+    """Write a shard so that it is either absent or whole, and the same bytes for the same content."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        columns = pack(content)
+        offsets = lay_out(temporary, columns, {**attributes, "categories": json.dumps(content.categories)})
+        with temporary.open("r+b") as file:
+            for name, column in columns.items():
+                if offsets[name] is not None:
+                    file.seek(offsets[name])
+                    for piece in column.pieces:
+                        file.write(piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, column.kind))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def pack(content: ShardContent) -> dict[str, Column]:
+    """Lists of pictures and captions as flat columns with offsets."""
+    images, captions = content.images, content.captions
+    texts = [caption.text.encode() for caption in captions]
+    rows = {name: index for index, name in enumerate(content.categories)}
+    boxes = [box for image in images for box in image.boxes]
+    tokens = sum(len(caption.tokens) for caption in captions)
+    data = [image.data for image in images]
+    columns = {
+        "image/bytes": Column((sum(map(len, data)),), "u1", data),
+        "image/offset": packed_offsets(map(len, data)),
+        "image/crc32": whole([zlib.crc32(d) for d in data], "<u4"),
+        "image/id": whole([image.id for image in images], "<i8"),
+        "image/size": whole([(image.height, image.width) for image in images], "<u2", 2),
+        "image/class": whole([image.class_index for image in images], "<i4"),
+        "caption/image": whole([caption.image for caption in captions], "<u4"),
+        "caption/text_bytes": Column((sum(map(len, texts)),), "u1", texts),
+        "caption/text_offset": packed_offsets(map(len, texts)),
+        "caption/token": Column((tokens,), "<i4", [caption.tokens for caption in captions]),
+        "caption/token_offset": packed_offsets(len(caption.tokens) for caption in captions),
+        "caption/embedding": Column((tokens, content.dim), "<f2", [caption.words for caption in captions]),
+        "object/offset": packed_offsets(len(image.boxes) for image in images),
+        "object/category": whole([rows[box.category] for box in boxes], "<i4"),
+        "object/box": whole([(box.x, box.y, box.w, box.h) for box in boxes], "<f4", 4),
+    }
+    pad_sums = [caption.pad_sum for caption in captions if caption.pad_sum is not None]
+    if pad_sums:
+        columns["caption/pad_sum"] = Column((len(pad_sums), content.dim), "<f4", pad_sums)
+    return columns
+
+
+def whole(values: Sequence[Any], kind: str, width: int | None = None) -> Column:
+    """A column given as one array, of ``width`` numbers a row or one."""
+    array = np.array(values, kind).reshape((-1, width) if width else (-1,))
+    return Column(array.shape, kind, [array])
+
+
+def packed_offsets(lengths: Iterable[int]) -> Column:
+    """Where each packed item begins, and the end of the last."""
+    return whole(list(accumulate(lengths, initial=0)), "<i8")
+
+
+def lay_out(path: Path, columns: dict[str, Column], attributes: dict[str, str | int]) -> dict[str, Any]:
+    """Create the file with its datasets allocated but not filled; gives where each begins (None: it is empty)."""
+    allocated = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    allocated.set_layout(h5py.h5d.CONTIGUOUS)
+    allocated.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    allocated.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    allocated.set_obj_track_times(False)  # a time stamp would make equal shards differ
+    # v110: the first file format in which an attribute (the vocabulary) may exceed 64 kB
+    with h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file:
+        for name, column in columns.items():
+            file.create_dataset(name, column.shape, column.kind, dcpl=allocated, track_times=False)
+        for key, value in attributes.items():
+            file.attrs[key] = value
+        return {name: file[name].id.get_offset() for name in columns}
+
+
+# ---------------------------------------------------------------------------- reading
+
+
+class Shard:
+    """One shard for reading: its index in memory, everything else fetched when asked for.
+
+    The file is opened at first use and again after pickling, so that every worker process has its own handle.
+    """
+
+    SMALL = (
+        "image/offset", "image/crc32", "image/id", "image/size", "image/class",
+        "caption/image", "caption/text_offset", "caption/token_offset",
+        "object/offset", "object/category", "object/box",
+    )  # fmt: skip
+    LARGE = ("image/bytes", "caption/text_bytes", "caption/token", "caption/embedding", "caption/pad_sum")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_descriptor": None}
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the file handle back; the next read opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self.path, os.O_RDONLY)
+            except OSError as fault:
+                raise DataError(f"{self.path}: shard cannot be opened: {fault.strerror}") from None
+        return self._descriptor
+
+    @cached_property
+    def _index(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], dict[str, tuple[int, int, Any]]]:
+        """Attributes, the small columns, and of each large one its offset, numbers a row and type."""
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                small = {name: file[name][...] for name in self.SMALL}
+                large = {}
+                for name in self.LARGE:
+                    if name in file:
+                        data = file[name]
+                        large[name] = (data.id.get_offset() or 0, int(np.prod(data.shape[1:])), data.dtype)
+                return dict(file.attrs), small, large
+        except (OSError, KeyError, RuntimeError) as fault:
+            reason = "no such file" if isinstance(fault, FileNotFoundError) else " ".join(str(fault).split())
+            raise DataError(
+                f"{self.path}: not a readable shard ({reason}); delete it and run the same 't2i prepare' again"
+            ) from None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What ``prepare`` says about the shard."""
+        return self._index[0]
+
+    def _fetch(self, name: str, start: int, stop: int, row: str) -> NDArray[Any]:
+        """Rows start to stop of a large column; ``row`` is what a message calls them."""
+        offset, width, kind = self._index[2][name]
+        size = (stop - start) * width * kind.itemsize
+        try:
+            data = os.pread(self._open(), size, offset + start * width * kind.itemsize)
+        except OSError as fault:
+            raise DataError(f"{self.path}: {row}: cannot be read: {fault.strerror}") from None
+        if len(data) != size:
+            raise DataError(f"{self.path}: {row}: the file is truncated (wanted {size} bytes, got {len(data)})")
+        return np.frombuffer(data, kind)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The data set's own number of each picture."""
+        return self._index[1]["image/id"]
+
+    @property
+    def classes(self) -> NDArray[np.int32]:
+        """The class of each picture, -1 where the data set has none."""
+        return self._index[1]["image/class"]
+
+    @property
+    def sizes(self) -> NDArray[np.uint16]:
+        """Height and width of each original picture."""
+        return self._index[1]["image/size"]
+
+    def image_bytes(self, row: int) -> bytes:
+        """The encoded picture, checked against its crc32."""
+        offset = self._index[1]["image/offset"]
+        data = self._fetch("image/bytes", int(offset[row]), int(offset[row + 1]), f"image {row}").tobytes()
+        if zlib.crc32(data) != self._index[1]["image/crc32"][row]:
+            raise DataError(
+                f"{self.path}: image {row} (id {self.ids[row]}): damaged, its crc32 does not fit; "
+                "delete the shard and run the same 't2i prepare' again"
+            )
+        return data
+
+    def objects(self, row: int) -> list[Box]:
+        """The boxes of a picture, in pixels of the original."""
+        small = self._index[1]
+        start, stop = small["object/offset"][row : row + 2]
+        names = json.loads(self.attributes["categories"])
+        pairs = zip(small["object/category"][start:stop], small["object/box"][start:stop], strict=True)
+        return [Box(names[category], *map(float, box)) for category, box in pairs]
+
+    @cached_property
+    def _first_caption(self) -> NDArray[np.int64]:
+        return np.searchsorted(self._index[1]["caption/image"], np.arange(len(self) + 1))
+
+    def captions(self, row: int) -> range:
+        """The captions of a picture, as numbers that ``text``, ``tokens`` and the others take."""
+        first = self._first_caption
+        return range(int(first[row]), int(first[row + 1]))
+
+    @property
+    def caption_count(self) -> int:
+        """Captions in this shard."""
+        return len(self._index[1]["caption/image"])
+
+    def text(self, caption: int) -> str:
+        """A caption in words."""
+        start, stop = self._index[1]["caption/text_offset"][caption : caption + 2]
+        return self._fetch("caption/text_bytes", int(start), int(stop), f"caption {caption}").tobytes().decode()
+
+    def token_count(self, caption: int) -> int:
+        """Tokens of a caption, [CLS] and [SEP] included."""
+        start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
+        return int(stop - start)
+
+    def tokens(self, caption: int) -> NDArray[np.int32]:
+        """Token ids (t,)."""
+        start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
+        return self._fetch("caption/token", int(start), int(stop), f"caption {caption}")
+
+    def embedding(self, caption: int) -> NDArray[np.float16]:
+        """Word vectors (t, D)."""
+        start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
+        flat = self._fetch("caption/embedding", int(start), int(stop), f"caption {caption}")
+        return flat.reshape(int(stop - start), -1)
+
+    def pad_sum(self, caption: int) -> NDArray[np.float32] | None:
+        """Sum of the vectors at pad positions (D,), where prepare was asked to store it."""
+        if "caption/pad_sum" not in self._index[2]:
+            return None
+        return self._fetch("caption/pad_sum", caption, caption + 1, f"caption {caption}")
+
+    def damage(self) -> list[str]:
+        """Every picture whose bytes do not fit their crc32, in words."""
+        found = []
+        for row in range(len(self)):
+            try:
+                self.image_bytes(row)
+            except DataError as fault:
+                found.append(str(fault))
+        return found
+
+
+class ShardFolder:
+    """One split of a folder that ``prepare`` wrote; picture i of the split is a row of one of its shards."""
+
+    OPEN = 128  # shards kept open at once: more than COCO has, fewer than a process may open
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self.folder, self.split = Path(folder), split
+        self.manifest = read_manifest(self.folder)
+        self.entries = entries(self.manifest, split)
+        if not self.entries:
+            splits = ", ".join(sorted({entry.split for entry in entries(self.manifest)}))
+            raise DataError(f"{folder}: there is no split {split!r}; available: {splits}")
+        for entry in self.entries:
+            path = self.folder / entry.file
+            size = path.stat().st_size if path.is_file() else None
+            if size != entry.bytes:
+                found = "is missing" if size is None else f"has {size} bytes instead of {entry.bytes}"
+                raise DataError(f"{path}: {found}; run the same 't2i prepare' again to write it anew")
+        self.text_identity = TextIdentity.from_json(self.manifest["text"])
+        self.max_tokens = self.text_identity.max_tokens
+        self.word_dim = self.text_identity.dim
+        self.has_pad_sum = bool(self.manifest["recipe"]["text"]["pad_sum"])
+        self.image_size = int(self.manifest["recipe"]["images"]["size"])
+        self.fit = str(self.manifest["recipe"]["images"]["fit"])
+        self.manifest_hash = sha256_of(self.folder / NAME)
+        self._ends = list(accumulate(entry.images for entry in self.entries))
+        self._shards: OrderedDict[int, Shard] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": OrderedDict()}
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def locate(self, image: int) -> tuple[Shard, int]:
+        """The shard of a picture of the split, and its row there."""
+        number = bisect_right(self._ends, image)
+        start = self._ends[number] - self.entries[number].images
+        return self.shard(number), image - start
+
+    def shard(self, number: int) -> Shard:
+        """One shard of the split; those used last stay open."""
+        shard = self._shards.pop(number, None) or Shard(self.folder / self.entries[number].file)
+        self._shards[number] = shard
+        if len(self._shards) > self.OPEN:
+            self._shards.popitem(last=False)[1].close()
+        return shard
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """Words of the captions to train on, most frequent first; word i has id i + 1, and 0 ends a caption."""
+        words: list[str] = json.loads(self.shard(0).attributes["vocabulary"])
+        return words
+
+
+__all__ = [
+    "SCHEMA",
+    "Shard",
+    "ShardContent",
+    "ShardFolder",
+    "StoredCaption",
+    "StoredImage",
+    "TextIdentity",
+    "write_shard",
+]
