@@ -231,6 +231,8 @@ def download(url: str, path: Path) -> Path:
                 while chunk := answer.read(CHUNK):
                     file.write(chunk)
                     advance(len(chunk))
+            if total and partial.stat().st_size != total:
+                raise ConnectionError(f"{partial.stat().st_size:,} of {total:,} bytes arrived")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

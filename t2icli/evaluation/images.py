@@ -1,0 +1,144 @@
+"""Images to be scored: datasets whose items are uint8 tensors 3xHxW, all of one size."""
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from t2icli.errors import DataError
+
+if TYPE_CHECKING:
+    from t2icli.data.shards import ShardFolder  # scoring a folder of images should not need HDF5
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+DECODERS = 4  # threads; PIL decodes without holding the interpreter's lock
+
+
+class Images(Dataset[Tensor]):
+    """A sequence of images of one known size, read by ranges so that a source can work in batches."""
+
+    size: tuple[int, int]  # height, width
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        """Images ``start`` to ``stop``, (n, 3, H, W) uint8."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One image; torch-fidelity and others read a dataset this way."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.batch(index, index + 1)[0]
+
+
+class MemoryImages(Images):
+    """Images that are a tensor already, or a sequence of tensors."""
+
+    def __init__(self, images: Tensor | Sequence[Tensor]) -> None:
+        shapes = sorted({(tuple(image.shape), str(image.dtype)) for image in images})
+        if len(shapes) != 1 or shapes[0][1] != "torch.uint8" or len(shapes[0][0]) != 3 or shapes[0][0][0] != 3:
+            raise DataError(f"images in memory should be uint8 tensors 3xHxW of one size, and are {shapes or 'none'}")
+        self.images = images
+        self.size = (shapes[0][0][1], shapes[0][0][2])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        """See ``Images``."""
+        return torch.stack(list(self.images[start:stop]))
+
+
+class FolderImages(Images):
+    """Every image file of a folder and its subfolders, in the order of their paths."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths = image_files(folder)
+        if not self.paths:
+            raise DataError(f"{folder}: no images ({', '.join(ENDINGS)}) in this folder or below it")
+        sizes = Counter(file_size(path) for path in self.paths)
+        if len(sizes) > 1:
+            common = ", ".join(f"{width}x{height} ({n:,})" for (height, width), n in sizes.most_common(4))
+            more = f" and {len(sizes) - 4:,} other sizes" if len(sizes) > 4 else ""
+            raise DataError(
+                f"{folder}: images of several sizes: {common}{more}; they have to be of one size, because how they are "
+                "made equal decides the score. Make shards of them (t2i prepare) or resize them first"
+            )
+        self.size = next(iter(sizes))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        """See ``Images``."""
+        with ThreadPoolExecutor(DECODERS) as pool:
+            return torch.stack(list(pool.map(self.read, self.paths[start:stop])))
+
+    @staticmethod
+    def read(path: Path) -> Tensor:
+        """One file as a tensor."""
+        try:
+            with Image.open(path) as image:
+                return as_tensor(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+            raise DataError(f"{path}: cannot be read as an image: {fault}") from None
+
+
+class ShardImages(Images):
+    """Chosen images of a prepared split, at the size that is scored."""
+
+    def __init__(self, folder: "ShardFolder", chosen: Sequence[int], size: int) -> None:
+        self.folder, self.chosen = folder, list(chosen)
+        self.size = (size, size)
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def batch(self, start: int, stop: int) -> Tensor:
+        """See ``Images``; bytes are read in order by one thread, since HDF5 is not for several."""
+        stored = []
+        for index in self.chosen[start:stop]:
+            shard, row = self.folder.locate(index)
+            stored.append(shard.image_bytes(row))
+        with ThreadPoolExecutor(DECODERS) as pool:
+            return torch.stack(list(pool.map(self.decode, stored)))
+
+    def decode(self, content: bytes) -> Tensor:
+        """Centre square, then PIL's bicubic filter, which antialiases when it shrinks; a no-op at the stored size."""
+        with Image.open(io.BytesIO(content)) as stored:
+            image = stored.convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, top, left + side, top + side))
+        return as_tensor(square if square.size == self.size else square.resize(self.size, Image.Resampling.BICUBIC))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files of a folder and below it, sorted by path; hidden ones are left out."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def file_size(path: Path) -> tuple[int, int]:
+    """Height and width from a file's header."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
+        raise DataError(f"{path}: cannot be read as an image: {fault}") from None
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 3xHxW."""
+    flat = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return flat.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()

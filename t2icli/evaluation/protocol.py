@@ -1,0 +1,170 @@
+"""Protocols: everything that decides what a score means, as data with a name.
+
+A protocol is a TOML file in ``protocols/``. A result may carry the bare name only when every fact of it agrees with
+the file; otherwise the name gets a star and the result lists what differed.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from t2icli import registry
+from t2icli.errors import UserError
+from t2icli.recipe import Section, checked
+
+FOLDER = Path(__file__).parent / "protocols"
+COMPARABLE = 10_000  # below so many images FID is mostly bias, see docs/protocols.md
+
+
+class Captions(Section):
+    """Which captions are drawn, and for how many generated pictures."""
+
+    choice: Literal["image-passes", "caption-passes"] = Field(
+        description="image-passes: passes over the images in random order, at each one of its captions at random; "
+        "caption-passes: passes over all captions in random order. Both without replacement within a pass"
+    )
+    count: PositiveInt = Field(description="pictures to generate, one per drawn caption")
+    seed: NonNegativeInt = Field(description="the draw is a function of it and of the split's captions")
+
+
+class Real(Section):
+    """The real side: the images whose captions were drawn, each once."""
+
+    dataset: str = Field(description="as the shards' manifest names it")
+    split: str = Field(description="split of the shards")
+    fit: Literal["squash", "crop", "short"] = Field(description="how `t2i prepare` made the images square")
+    images: PositiveInt | None = Field(None, description="how many real images there have to be, where that is fixed")
+
+
+class Pictures(Section):
+    """The pixels that networks are shown."""
+
+    size: PositiveInt = Field(description="pixels a side, of generated and of real images")
+    quantisation: Literal["round"] = Field("round", description="how generated floats became uint8")
+
+
+class InceptionScore(Section):
+    """How the Inception Score is split."""
+
+    splits: PositiveInt = Field(10, description="equal parts; mean and standard deviation (divisor: splits) over them")
+    shuffle_seed: int | None = Field(
+        2020, description="seed of the order before splitting, torch-fidelity's; none: kept"
+    )
+
+
+class Protocol(Section):
+    """A named way of scoring. Tables that are absent are not fixed by it."""
+
+    description: str
+    metrics: tuple[str, ...] = Field(description="what is computed when the command line names nothing")
+    seeds: tuple[NonNegativeInt, ...] = Field((), description="noise seeds; pictures are generated anew for each")
+    captions: Captions | None = None
+    real: Real | None = None
+    pictures: Pictures | None = None
+    inception_score: InceptionScore = InceptionScore()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was in fact done, as far as a protocol could fix it; ``None``: not known, as in a folder of images."""
+
+    generated: int
+    real: int
+    sizes: tuple[tuple[int, int], tuple[int, int]]  # (height, width) of generated and of real images
+    seeds: tuple[int, ...] | None
+    captions: Captions | None
+    real_set: Real | None
+
+
+def available() -> list[str]:
+    """Names of the protocols that come with t2i."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Protocol:
+    """A protocol by its name."""
+    if name not in available():
+        raise UserError(f"protocol: there is no {name!r}; {registry.nearest(name, available())}")
+    path = FOLDER / f"{name}.toml"
+    return checked(Protocol, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+
+
+def deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """In words, everything in which a result departs from its protocol; empty when it may carry the bare name."""
+    return [
+        *caption_deviations(protocol, facts),
+        *real_deviations(protocol, facts),
+        *size_deviations(protocol, facts),
+        *noise_deviations(protocol, facts),
+    ]
+
+
+def caption_deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """How many pictures of which captions."""
+    if protocol.captions is None:
+        return []
+    found = []
+    if facts.generated != protocol.captions.count:
+        found.append(f"{facts.generated:,} generated images instead of {protocol.captions.count:,}")
+    if facts.captions is None:
+        found.append("captions of the generated images are not known")
+    else:
+        found += [
+            f"captions.{key} is {getattr(facts.captions, key)!r} instead of {getattr(protocol.captions, key)!r}"
+            for key in ("choice", "seed")
+            if getattr(facts.captions, key) != getattr(protocol.captions, key)
+        ]
+    return found
+
+
+def real_deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """Which real images, and how many."""
+    if protocol.real is None:
+        return []
+    found = []
+    if facts.real_set is None:
+        found.append(f"real images from a folder instead of the {protocol.real.split} split of {protocol.real.dataset}")
+    else:
+        found += [
+            f"real images with {key} {getattr(facts.real_set, key)!r} instead of {getattr(protocol.real, key)!r}"
+            for key in ("dataset", "split", "fit")
+            if getattr(facts.real_set, key) != getattr(protocol.real, key)
+        ]
+    if protocol.real.images is not None and facts.real != protocol.real.images:
+        found.append(f"{facts.real:,} real images instead of {protocol.real.images:,}")
+    return found
+
+
+def size_deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """How large the images on both sides are."""
+    if protocol.pictures is None:
+        different = facts.sizes[0] != facts.sizes[1] and facts.real > 0
+        sides = [
+            f"{side} images are {width}x{height}" for side, (height, width) in zip(SIDES, facts.sizes, strict=True)
+        ]
+        return [" and ".join(sides)] if different else []
+    wanted = protocol.pictures.size
+    return [
+        f"{side} images are {width}x{height} instead of {wanted}x{wanted}"
+        for side, (height, width), count in zip(SIDES, facts.sizes, (facts.generated, facts.real), strict=True)
+        if count and (height, width) != (wanted, wanted)
+    ]
+
+
+SIDES = ("generated", "real")
+
+
+def noise_deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """Over which noise seeds."""
+    if facts.seeds is None or facts.seeds == protocol.seeds:
+        return []
+    return [f"noise seeds {in_words(facts.seeds)} instead of {in_words(protocol.seeds)}"]
+
+
+def in_words(seeds: Sequence[int]) -> str:
+    """Seeds as a list for people."""
+    return ", ".join(map(str, seeds)) or "none"
