@@ -78,8 +78,9 @@ def beach(draw: Draw, side: int, horizon: int, rng: np.random.Generator) -> None
     clouds(draw, side, horizon, rng)
     strip = int(side * rng.uniform(0.1, 0.16))
     draw.rectangle((0, horizon - strip, side, horizon), fill=(56, 166, 190))
-    for x in range(0, side, side // 8):
-        draw.ellipse((x - side // 10, horizon - side // 40, x + side // 10, horizon + side // 50), fill=(236, 244, 242))
+    for left in range(0, side, side // 8):
+        foam = (left - side // 10, horizon - side // 40, left + side // 10, horizon + side // 50)
+        draw.ellipse(foam, fill=(236, 244, 242))
     for _ in range(40):
         x, y = float(rng.random()) * side, horizon + (side - horizon) * float(rng.uniform(0.12, 1))
         dot(draw, x, y, side * float(rng.uniform(0.004, 0.012)), (196, 162, 108))
@@ -99,7 +100,8 @@ def snow(draw: Draw, side: int, horizon: int, rng: np.random.Generator) -> None:
         x, y = float(rng.uniform(-0.3, 0.8)) * side, horizon + (side - horizon) * float(rng.uniform(0.2, 0.8))
         draw.arc((x, y, x + side * 0.6, y + side * 0.16), 190, 350, fill=(160, 184, 218), width=max(1, side // 60))
     for _ in range(40):
-        dot(draw, *(float(c) for c in rng.random(2) * side), side * float(rng.uniform(0.005, 0.011)), (240, 245, 252))
+        x, y = float(rng.random()) * side, float(rng.random()) * side
+        dot(draw, x, y, side * float(rng.uniform(0.005, 0.011)), (240, 245, 252))
 
 
 def night(draw: Draw, side: int, horizon: int, rng: np.random.Generator) -> None:

@@ -52,12 +52,7 @@ def understand(caption: str) -> Content:
         word = words[position]
         noun, length = noun_at(words, position)
         if is_colour(words, position):
-            if (
-                position
-                and words[position - 1] in ("is", "are", "painted")
-                and objects
-                and not noun_follows(words, position)
-            ):
+            if objects and said_of(words, position) and not noun_follows(words, position):
                 objects[-1] = (objects[-1][0], word)
             else:
                 colour, colour_at = word, position
@@ -76,8 +71,12 @@ def is_colour(words: list[str], position: int) -> bool:
     word = words[position]
     if word != "orange":
         return word in COLOURS
-    said_of_something = position > 0 and words[position - 1] in ("is", "are", "painted")
-    return said_of_something or noun_at(words, position + 1)[0] is not None
+    return said_of(words, position) or noun_at(words, position + 1)[0] is not None
+
+
+def said_of(words: list[str], position: int) -> bool:
+    """Whether a word is said of what was named before: "the bus is red"."""
+    return position > 0 and words[position - 1] in ("is", "are", "painted")
 
 
 def noun_at(words: list[str], position: int) -> tuple[str | None, int]:
