@@ -75,7 +75,7 @@ def draw_split(folder: Path, split: str, count: int, size: int, seed: int, max_o
         temporary.replace(path)
         record(captions, instances, entry, scene, regions, describe(scene, rng))
     wanted = {entry["file_name"] for entry in captions["images"]}
-    for stale in (folder / name).glob("COCO_*"):
+    for stale in (folder / name).glob("COCO_*.jpg"):
         if stale.name not in wanted:
             stale.unlink(missing_ok=True)
     write_json(folder / "annotations" / f"captions_{name}.json", captions)
