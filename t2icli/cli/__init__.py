@@ -4,12 +4,16 @@ A verb's body imports one function and calls it, so ``t2i --help`` stays fast: n
 """
 
 import errno
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
 from t2icli.console import say
-from t2icli.errors import DiskFull, OutOfMemory, UserError
+from t2icli.errors import DiskFull, Interrupted, OutOfMemory, UserError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,23 +25,38 @@ app = typer.Typer(
 
 def register() -> None:
     """Add every verb, in the order in which a user meets them."""
-    from t2icli.cli import prepare
+    from t2icli.cli import evaluate, prepare, quickstart, recipes, runs, sample, train
 
     app.command("prepare", rich_help_panel="The chain")(prepare.prepare)
+    app.command("train", rich_help_panel="The chain")(train.train)
+    app.command("evaluate", rich_help_panel="The chain")(evaluate.evaluate)
+    app.command("sample", rich_help_panel="The chain")(sample.sample)
+    app.command("quickstart", rich_help_panel="Round it")(quickstart.quickstart)
+    app.add_typer(recipes.app, name="recipes", rich_help_panel="Round it")
+    app.add_typer(runs.app, name="runs", rich_help_panel="Round it")
 
 
 register()
 
 
 def main() -> None:
-    """Run the program; a user's mistake ends in one message and the exit code of its kind."""
-    try:
+    """Run the program."""
+    with ending():
         app()
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn a user's mistake into one message and the exit code of its kind; other faults keep their traceback."""
+    try:
+        yield
     except UserError as mistake:
         stop(mistake)
     except KeyboardInterrupt:
-        say("t2i: interrupted")
-        sys.exit(130)
+        stop(Interrupted("interrupted; what was finished is kept, and the same command goes on from there"))
+    except BrokenPipeError:  # the reader of our output has left, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -49,7 +68,7 @@ def main() -> None:
         stop(OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels"))
 
 
-def stop(mistake: UserError) -> None:
+def stop(mistake: UserError) -> NoReturn:
     """Print the message and leave with the code of its kind."""
     say(f"t2i: {mistake}")
     sys.exit(mistake.exit_code)

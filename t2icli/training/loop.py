@@ -17,7 +17,7 @@ from t2icli.data.loader import Loader
 from t2icli.data.shards import ShardFolder
 from t2icli.errors import Diverged, Interrupted, Preempted
 from t2icli.nn.batch_norm import BatchNorm
-from t2icli.recipe import Optim, Recipe, to_toml
+from t2icli.recipe import Optim, Recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
 from t2icli.training import run as run_folder
@@ -126,7 +126,11 @@ def follow(trainer: Trainer, world: World, run: Path, checkpoint: Checkpoint, ca
         check_same_weights(trainer.system)
         if world.first:
             checkpoint.save(step)
-            header = {"recipe": to_toml(recipe), "text": trainer.folder.text_identity.to_json(), "images": step * per_step}
+            header = {
+                "recipe": recipe.model_dump(mode="json", exclude_none=True),
+                "text": trainer.folder.text_identity.to_json(),
+                "images": step * per_step,
+            }
             save_weights(run / WEIGHTS, trainer.ema.network, header)
 
     with watched() as request:

@@ -165,3 +165,29 @@ def find_run(run: Path | None) -> Path:
     if not cards:
         raise DataError("no run under runs/; train one (t2i quickstart makes one in minutes) or name it with --run")
     return max(cards, key=lambda path: path.stat().st_mtime).parent
+
+
+def list_runs(as_json: bool) -> None:
+    """What is under ``runs/``, newest first."""
+    rows = []
+    for path in RUNS.glob("*/*/card.json"):
+        if path.parent.name == "latest":
+            continue
+        card = json.loads(path.read_text(encoding="utf-8"))
+        rows.append(
+            {
+                "run": str(path.parent),
+                "state": card.get("state", "unknown"),
+                "images": card.get("images", 0),
+                "scores": len(list((path.parent / "eval").glob("*.json"))),
+                "updated": card.get("updated", ""),
+            }
+        )
+    rows.sort(key=lambda row: row["updated"], reverse=True)
+    if as_json:
+        print(json.dumps({"runs": rows}))
+        return
+    if not rows:
+        say("no run under runs/ yet; t2i quickstart makes one in minutes")
+    for row in rows:
+        print(f"{row['run']}  {row['state']}  {row['images']:,} images  {row['scores']} scores  {row['updated']}")

@@ -1,0 +1,71 @@
+"""The recipes as a user looks through them: ls, show, cp, check."""
+
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from t2icli.console import say
+from t2icli.errors import UserError
+from t2icli.recipe import DataRecipe, Recipe, find, load_data_recipe, load_recipe, read, shipped, shipped_folder, to_toml
+from t2icli.storage import write_text
+
+
+def list_recipes(as_json: bool) -> None:
+    """Every shipped recipe with its description."""
+    rows = []
+    for name in shipped():
+        raw = read(shipped_folder() / f"{name}.toml")
+        verb = "prepare" if "dataset" in raw else "train"
+        rows.append({"name": name, "verb": verb, "description": raw.get("description", "")})
+    if as_json:
+        print(json.dumps({"recipes": rows}, ensure_ascii=False))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for verb in ("prepare", "train"):
+        for row in rows:
+            if row["verb"] == verb:
+                print(f"{row['verb']:8}{row['name'].removeprefix('data/'):{width}}  {row['description']}")
+
+
+def load_either(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe:
+    """A recipe of whichever kind the file is."""
+    path = find_anywhere(name)
+    is_data = "dataset" in tomllib.loads(path.read_text(encoding="utf-8")) if path.suffix == ".toml" else False
+    return load_data_recipe(str(path), overrides) if is_data else load_recipe(str(path), overrides)
+
+
+def find_anywhere(name: str) -> Path:
+    """A recipe by path or name; a data recipe may leave out its folder."""
+    return find(name) if f"data/{name}" not in shipped("data") else find(name, folder="data")
+
+
+def show_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Print a recipe resolved."""
+    recipe = load_either(name, overrides)
+    print(json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False) if as_json else to_toml(recipe), end="")
+    if as_json:
+        print()
+
+
+def copy_recipe(name: str, target: Path, force: bool) -> None:
+    """Copy a recipe as it is written; one with a base keeps naming it, so the copy works anywhere."""
+    source = find_anywhere(name)
+    if target.is_dir():
+        target = target / source.name
+    if target.exists() and not force:
+        raise UserError(f"{target}: exists already; choose another name, or replace it with --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, source.read_text(encoding="utf-8"))
+    say(f"copied {source}; train it with: t2i train {target}")
+    print(target)
+
+
+def check_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Load a recipe with all its checks; faults end the program with code 3."""
+    recipe = load_either(name, overrides)
+    kind = "data" if isinstance(recipe, DataRecipe) else "training"
+    if as_json:
+        print(json.dumps({"recipe": name, "kind": kind, "valid": True}))
+    else:
+        print(f"{name}: a valid {kind} recipe")

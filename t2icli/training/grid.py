@@ -1,0 +1,53 @@
+"""Pictures while a run trains: the same captions and noise every time, so that only the generator differs."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.utils import save_image
+
+from t2icli.data.loader import Loader
+from t2icli.data.shards import ShardFolder
+from t2icli.recipe import Recipe
+from t2icli.storage import write_atomically
+from t2icli.systems._base import System
+
+COLUMNS = 16  # captions in a grid
+
+
+class SampleGrid:
+    """Rows of real pictures, of the averaged generator's and of the trained one's, a caption a column."""
+
+    def __init__(self, folder: ShardFolder, recipe: Recipe, noise_dim: int, device: torch.device) -> None:
+        loader = Loader(
+            folder,
+            image_size=recipe.data.image_size,
+            batch_size=min(COLUMNS, len(folder)),
+            d_steps=1,
+            sentence=recipe.text.sentence,
+            flip=False,
+            noise_dim=noise_dim,
+            seed=recipe.train.seed,
+            rank=0,
+            world=1,
+            workers=0,
+        )
+        batch = next(loader.batches(0))[0]
+        self.image, self.text, self.noise = batch.image, batch.text.to(device), batch.noise.to(device)
+
+    @torch.no_grad()
+    def save(self, path: Path, averaged: nn.Module, system: System) -> None:
+        """Write one PNG; ``averaged`` is the generator whose weights are averaged."""
+        rows = [self.image, self.draw(system, averaged), self.draw(system, system.generator)]
+        pictures = torch.cat([row.float().cpu().clamp(-1, 1) for row in rows])
+        write_atomically(path, lambda t: save_image((pictures + 1) / 2, t, nrow=len(self.image), format="png"))
+
+    def draw(self, system: System, generator: nn.Module) -> Tensor:
+        """Pictures by one of the two generators, in evaluation mode."""
+        current, training = system.generator, system.training
+        system.generator = generator
+        try:
+            return system.eval().generate(self.text, self.noise).images[-1]
+        finally:
+            system.generator = current
+            system.train(training)

@@ -1,0 +1,138 @@
+"""How ``t2i train`` starts: check everything first, then train here or in several processes."""
+
+import json as json_module
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from t2icli import registry
+from t2icli.console import say
+from t2icli.data.shards import ShardFolder
+from t2icli.errors import DataError, EnvironmentFault
+from t2icli.recipe import Recipe, find, load_recipe, to_toml
+from t2icli.setting import Setting
+from t2icli.training import run as run_folder
+from t2icli.training.card import count
+from t2icli.training.loop import train
+from t2icli.weights import Weights
+
+
+
+def start(
+    name: str,
+    run: Path | None,
+    new: bool,
+    processes: int,
+    overrides: Sequence[str],
+    weights: Sequence[str],
+    dry: bool,
+    json: bool,
+) -> None:
+    """Check recipe, data and weights; then train. Prints the run's folder on stdout."""
+    recipe = load_recipe(name, overrides)
+    folder = run if under_torchrun() else run_folder.choose_folder(recipe, find(name).stem, run, new)
+    if folder is None:
+        folder = shared_folder(recipe, find(name).stem, new)
+    if dry:
+        show_plan(recipe, folder, weights, json)
+        return
+    if processes > 1 and not under_torchrun():
+        launch(recipe, folder, processes, weights)
+    else:
+        train(recipe, folder, weights)
+    if int(os.environ.get("RANK", 0)) == 0:
+        say(f"next: t2i evaluate {folder}   t2i sample \"a caption\" --run {folder}")
+        print(json_module.dumps({"run": str(folder)}) if json else folder)
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def shared_folder(recipe: Recipe, stem: str, new: bool) -> Path:
+    """Under torchrun without --run every process must choose the same folder: named by torchrun's run id."""
+    latest = run_folder.RUNS / stem / "latest"
+    if latest.exists() and not new:
+        return run_folder.choose_folder(recipe, stem, latest.resolve(), new=False)
+    return run_folder.RUNS / stem / f"torchrun-{os.environ['TORCHELASTIC_RUN_ID']}"
+
+
+def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str]) -> None:
+    """Start the processes through torchrun's own API, and pass on how they end."""
+    if torch.cuda.is_available() and torch.cuda.device_count() < processes:
+        raise EnvironmentFault(f"--nproc {processes}: this machine has {torch.cuda.device_count()} GPUs")
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=folder.name,
+        max_restarts=0,
+        start_method="spawn",
+    )
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    try:
+        elastic_launch(config, one_process)(to_toml(recipe), folder, list(weights))
+    except ChildFailedError as failure:
+        sys.exit(next(iter(failure.failures.values())).exitcode)
+
+
+def one_process(recipe: str, folder: Path, weights: Sequence[str]) -> None:
+    """What each of several processes runs; its mistakes are printed and end it as in a single process."""
+    import tomllib
+
+    from t2icli.cli import ending
+    from t2icli.recipe import parse
+
+    with ending():
+        train(parse(tomllib.loads(recipe), "recipe"), folder, weights)
+
+
+def show_plan(recipe: Recipe, folder: Path, weights: Sequence[str], json: bool) -> None:
+    """What would be trained, from what, to where, and how large it is; nothing is written."""
+    plan = make_plan(recipe, folder, weights)
+    if json:
+        print(json_module.dumps(plan))
+        return
+    print(to_toml(recipe), end="")
+    for key, value in plan.items():
+        if key != "recipe":
+            say(f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}")
+
+
+def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
+    """The facts of a run before it starts."""
+    shards = ShardFolder(recipe.data.shards, recipe.data.split)
+    if len(shards) < recipe.train.batch_size:
+        raise DataError(
+            f"{recipe.data.shards}: {len(shards)} images in split {recipe.data.split!r} do not fill one batch of "
+            f"{recipe.train.batch_size}; lower train.batch_size"
+        )
+    for term in type(recipe.terms).model_fields:
+        network = getattr(getattr(recipe.terms, term), "network", None)
+        if network is not None:
+            Weights(weights).find(network)
+    setting = Setting(recipe.data.image_size, shards.word_dim, recipe.train.negatives)
+    with torch.device("meta"):
+        system = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
+    per_step = recipe.train.batch_size * recipe.train.d_steps
+    generator, discriminator = count(system.generator), count(system.discriminator)
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "run": str(folder),
+        "generator_parameters": generator,
+        "discriminator_parameters": discriminator,
+        "training_images": len(shards),
+        "generator_updates": -(-recipe.train.images // per_step),
+        "epochs": round(recipe.train.images / len(shards), 2),
+        "bytes_per_checkpoint": 4 * (3 * (generator + discriminator) + generator),
+    }
