@@ -52,7 +52,7 @@ def extract(pictures: Pictures, networks: Mapping[str, Network], batch_size: int
     with progress(f"Looking at {pictures.label}", count, "images") as advance:
         for start in range(0, count, batch_size):
             batch = pictures.images.batch(start, min(start + batch_size, count)).contiguous()
-            digest.update(memoryview(batch.cpu().numpy()))
+            digest.update(batch.cpu().numpy().tobytes())
             batch = batch.to(device)
             for name, network in networks.items():
                 for layer, values in network.layers(batch).items():

@@ -59,13 +59,15 @@ class MemoryImages(Images):
 
 
 class FolderImages(Images):
-    """Every image file of a folder and its subfolders, in the order of their paths."""
+    """The image files of a folder and its subfolders in the order of their paths: all, or the first ``limit``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int | None = None) -> None:
         self.folder = folder
-        self.paths = image_files(folder)
+        self.paths = image_files(folder)[:limit]
         if not self.paths:
             raise DataError(f"{folder}: no images ({', '.join(ENDINGS)}) in this folder or below it")
+        if limit is not None and len(self.paths) < limit:
+            raise DataError(f"{folder}: holds {len(self.paths):,} images, and {limit:,} were asked for")
         sizes = Counter(file_size(path) for path in self.paths)
         if len(sizes) > 1:
             common = ", ".join(f"{width}x{height} ({n:,})" for (height, width), n in sizes.most_common(4))

@@ -5,10 +5,10 @@ the file; otherwise the name gets a star and the result lists what differed.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -47,13 +47,18 @@ class Pictures(Section):
     quantisation: Literal["round"] = Field("round", description="how generated floats became uint8")
 
 
+class Network(Section):
+    """What looks at the pictures; its weights have to be the published ones."""
+
+    name: str = Field(description="as the metrics' results name it")
+    resize: str = Field(description="how pictures are brought to the size that it wants")
+
+
 class InceptionScore(Section):
     """How the Inception Score is split."""
 
-    splits: PositiveInt = Field(10, description="equal parts; mean and standard deviation (divisor: splits) over them")
-    shuffle_seed: int | None = Field(
-        2020, description="seed of the order before splitting, torch-fidelity's; none: kept"
-    )
+    splits: PositiveInt = Field(default=10, description="equal parts; mean and standard deviation over them")
+    shuffle_seed: NonNegativeInt = Field(default=2020, description="seed of the order before splitting")
 
 
 class Protocol(Section):
@@ -65,6 +70,7 @@ class Protocol(Section):
     captions: Captions | None = None
     real: Real | None = None
     pictures: Pictures | None = None
+    network: Network
     inception_score: InceptionScore = InceptionScore()
 
 
@@ -78,6 +84,7 @@ class Facts:
     seeds: tuple[int, ...] | None
     captions: Captions | None
     real_set: Real | None
+    entries: Mapping[str, Mapping[str, Any]]  # the metrics' results
 
 
 def available() -> list[str]:
@@ -100,6 +107,7 @@ def deviations(protocol: Protocol, facts: Facts) -> list[str]:
         *real_deviations(protocol, facts),
         *size_deviations(protocol, facts),
         *noise_deviations(protocol, facts),
+        *network_deviations(protocol, facts),
     ]
 
 
@@ -125,6 +133,8 @@ def real_deviations(protocol: Protocol, facts: Facts) -> list[str]:
     """Which real images, and how many."""
     if protocol.real is None:
         return []
+    if not facts.real:
+        return ["no real images"]
     found = []
     if facts.real_set is None:
         found.append(f"real images from a folder instead of the {protocol.real.split} split of {protocol.real.dataset}")
@@ -163,6 +173,22 @@ def noise_deviations(protocol: Protocol, facts: Facts) -> list[str]:
     if facts.seeds is None or facts.seeds == protocol.seeds:
         return []
     return [f"noise seeds {in_words(facts.seeds)} instead of {in_words(protocol.seeds)}"]
+
+
+def network_deviations(protocol: Protocol, facts: Facts) -> list[str]:
+    """Which network looked, with which weights, at the metrics that the protocol names."""
+    found = []
+    for metric in (entry for entry in facts.entries.values() if entry["computed"]):
+        weights = metric["weights"]
+        if not weights["published"]:
+            found.append(f"{weights['name']} weights that are not the published ones")
+        if metric["named_by_protocol"]:
+            found += [
+                f"network {key} {metric[fact]} instead of {getattr(protocol.network, key)}"
+                for key, fact in (("name", "network"), ("resize", "resize"))
+                if metric[fact] != getattr(protocol.network, key)
+            ]
+    return list(dict.fromkeys(found))
 
 
 def in_words(seeds: Sequence[int]) -> str:

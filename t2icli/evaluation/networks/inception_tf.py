@@ -12,7 +12,8 @@ from t2icli.errors import EnvironmentFault
 from t2icli.evaluation.features import Network
 
 LAYERS = ["2048", "logits_unbiased"]
-RESIZE = "bilinear to 299x299 as TensorFlow 1 does it (no half-pixel shift, no antialiasing), inside the network"
+# As TensorFlow 1 resizes, inside the network: source = destination x (in / out), no half-pixel shift, no antialiasing.
+RESIZE = "tf1-bilinear-299"
 
 
 def load(weights: pretrained.Weights, device: torch.device) -> Network:
@@ -25,7 +26,7 @@ def load(weights: pretrained.Weights, device: torch.device) -> Network:
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return dict(zip(LAYERS, network(images), strict=True))
 
-    facts = {"network": "inception-v3-compat (torch-fidelity)", "weights": found.record(), "resize": RESIZE}
+    facts = {"network": "inception-v3-compat", "weights": found.record(), "resize": RESIZE}
     return Network(facts, layers)
 
 
