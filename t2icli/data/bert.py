@@ -99,9 +99,10 @@ class BertEncoder:
 
         kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         try:
-            network, found = BertModel.from_pretrained(
+            loaded: Any = BertModel.from_pretrained(
                 self.folder, config=self.config, add_pooling_layer=False, output_loading_info=True, dtype=kind
             )
+            network, found = loaded
         except Exception as fault:  # safetensors and transformers raise types of their own for a damaged file
             raise EnvironmentFault(f"{self.folder / WEIGHTS}: cannot be loaded as a BertModel: {fault}") from None
         missing = sorted(found["missing_keys"])
@@ -109,7 +110,8 @@ class BertEncoder:
             raise EnvironmentFault(
                 f"{self.folder / WEIGHTS}: lacks {len(missing)} tensors of a BertModel, e.g. {missing[0]}"
             )
-        return network.to(self.device).eval().requires_grad_(False)
+        frozen: torch.nn.Module = network.to(self.device).eval().requires_grad_(False)
+        return frozen
 
     def _load_config(self) -> Any:
         from transformers import BertConfig
@@ -130,10 +132,9 @@ class BertEncoder:
         return config
 
     def _load_tokenizer(self) -> Any:
-        from transformers import BertTokenizer, BertTokenizerFast
+        from transformers import AutoTokenizer
 
-        fast = (self.folder / "tokenizer.json").is_file()
-        return (BertTokenizerFast if fast else BertTokenizer).from_pretrained(self.folder)
+        return AutoTokenizer.from_pretrained(self.folder)
 
     def _tokenizer_hash(self) -> str:
         """Of the vocabulary in order, and of whether capitals count."""

@@ -87,7 +87,7 @@ def write_shard(path: Path, content: ShardContent, attributes: dict[str, str | i
                 if offsets[name] is not None:
                     file.seek(offsets[name])
                     for piece in column.pieces:
-                        file.write(piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, column.kind))
+                        file.write(piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, column.kind).data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

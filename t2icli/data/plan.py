@@ -1,0 +1,213 @@
+"""What a run of ``prepare`` will write, decided in full before anything is written.
+
+One task is one shard is one file. The plan's hash names everything that the content of a shard depends on, so that
+a shard of an earlier run is either exactly what is wanted or of no use.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from t2icli.data.manifest import SCHEMA, TextIdentity, canonical
+from t2icli.data.source import Record, Source
+from t2icli.recipe import DataRecipe, Images, TextEncoder
+
+# Bytes a stored pixel takes, rounded up from photographs: JPEG quality 95 4:4:4 has 0.66, PNG 1.84.
+BYTES_PER_PIXEL = {"jpeg": 0.8, "png": 2.0}
+ASPECT = 1.4  # of a photograph, where it is kept
+WORDS = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to be written."""
+
+    file: str
+    split: str
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker process needs to know to write shards."""
+
+    out: Path
+    images: Images
+    text: TextEncoder
+    dim: int
+    categories: tuple[str, ...]
+    attributes: dict[str, str | int]  # of every shard
+    threads: int = 1  # for torch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tasks, and what was known to be unusable before they began."""
+
+    tasks: tuple[Task, ...]
+    left_out: tuple[dict[str, Any], ...]
+    identity: dict[str, Any]  # what the shards depend on, nested, for a message that says what differs
+    text: TextIdentity
+    vocabulary: tuple[str, ...]
+    categories: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        """Equal for equal plans."""
+        return hashlib.sha256(canonical(self.identity).encode()).hexdigest()
+
+    @property
+    def images(self) -> int:
+        """Pictures that will be tried."""
+        return sum(len(task.records) for task in self.tasks)
+
+    @property
+    def listed(self) -> int:
+        """Pictures that the data set speaks of, usable or not."""
+        return self.images + unusable_images(self.left_out)
+
+
+def unusable_images(left_out: tuple[dict[str, Any], ...] | list[dict[str, Any]]) -> int:
+    """How many lines of the quarantine are about whole images."""
+    return sum(line.get("what", "image") == "image" for line in left_out)
+
+
+def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> Plan:
+    """Clean the captions, cut the splits into shards and hash what they depend on."""
+    left_out = list(source.left_out)
+    splits = {
+        split: list(clean(records, split, recipe.text.captions_per_image, left_out))
+        for split, records in source.splits.items()
+    }
+    settings = recipe.model_dump(mode="json", exclude={"description": True, "text": {"model"}})
+    identity = {
+        "schema": SCHEMA,
+        **settings,
+        "text weights": text.sha256,
+        "text tokenizer": text.tokenizer,
+        "raw data": listing_hash(splits, source, root),
+    }
+    return Plan(
+        tasks=tuple(cut(splits, recipe.images_per_shard)),
+        left_out=tuple(left_out),
+        identity=identity,
+        text=text,
+        vocabulary=build_vocabulary(splits),
+        categories=source.categories,
+    )
+
+
+def clean(records: list[Record], split: str, keep: int, left_out: list[dict[str, Any]]) -> Iterator[Record]:
+    """Records with the captions that are kept; a picture without any is left out."""
+    for record in records:
+        texts = [clean_caption(text) for text in record.captions]
+        for text, given in zip(texts, record.captions, strict=True):
+            if not text:
+                reason = f"caption is empty: {given!r}"
+                left_out.append({"split": split, "image": record.path.name, "what": "caption", "reason": reason})
+        captions = tuple(text for text in texts if text)[:keep]
+        if captions:
+            yield replace(record, captions=captions)
+        else:
+            reason = "no caption"
+            left_out.append({"split": split, "image": record.path.name, "what": "image", "reason": reason})
+
+
+def clean_caption(text: str) -> str:
+    """Without control characters and lone surrogates (no UTF-8 exists for those), spaces single."""
+    kept = (" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    return " ".join("".join(kept).split())
+
+
+def cut(splits: dict[str, list[Record]], images_per_shard: int) -> Iterator[Task]:
+    """Splits as shards of equal size; the last is smaller."""
+    for split, records in splits.items():
+        count = -(-len(records) // images_per_shard)
+        for number in range(count):
+            part = records[number * images_per_shard : (number + 1) * images_per_shard]
+            yield Task(f"{split}-{number:05d}-of-{count:05d}.h5", split, tuple(part))
+
+
+def build_vocabulary(splits: dict[str, list[Record]]) -> tuple[str, ...]:
+    """Words of the captions to train on, most frequent first, for text encoders that are trained from nothing."""
+    training = splits.get("train") or [record for records in splits.values() for record in records]
+    counts: Counter[str] = Counter()
+    for record in training:
+        for caption in record.captions:
+            counts.update(WORDS.findall(caption.lower()))
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+
+
+def vocabulary_hash(vocabulary: tuple[str, ...]) -> str:
+    """What weights carry to name the vocabulary that they were trained with."""
+    return hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
+
+
+def listing_hash(splits: dict[str, list[Record]], source: Source, root: Path | None) -> str:
+    """Of every picture's name, size on disk, captions and boxes; not of where the folder lies."""
+    digest = hashlib.sha256(canonical([source.dataset, source.categories]).encode())
+    for split, records in splits.items():
+        for record in records:
+            inside = root is not None and record.path.is_relative_to(root)
+            name = record.path.relative_to(root).as_posix() if inside and root else record.path.name
+            boxes = [[box.category, box.x, box.y, box.w, box.h] for box in record.boxes]
+            size = record.path.stat().st_size
+            digest.update(
+                canonical([split, record.id, name, size, record.captions, boxes, record.class_index]).encode()
+            )
+    return digest.hexdigest()
+
+
+def make_settings(plan: Plan, recipe: DataRecipe, out: Path, threads: int) -> Settings:
+    """What the workers are told."""
+    text, images = plan.text, recipe.images
+    attributes: dict[str, str | int] = {
+        "schema": SCHEMA,
+        "dataset": recipe.dataset,
+        "plan": plan.hash,
+        "seed": recipe.seed,
+        "text_model": text.model,
+        "text_revision": text.revision,
+        "text_sha256": text.sha256,
+        "tokenizer": text.tokenizer,
+        "max_tokens": text.max_tokens,
+        "image_fit": images.fit,
+        "image_size": images.size,
+        "image_codec": images.codec,
+        "image_quality": images.quality,
+        "vocabulary": json.dumps(plan.vocabulary, ensure_ascii=False),
+        "vocabulary_sha256": vocabulary_hash(plan.vocabulary),
+    }
+    return Settings(out, images, recipe.text, text.dim, plan.categories, attributes, threads)
+
+
+def estimate_bytes(records: tuple[Record, ...], recipe: DataRecipe, dim: int) -> int:
+    """About how much disk the shards of these records take, rather too much than too little."""
+    images, text = recipe.images, recipe.text
+    pixels = images.size**2 * (ASPECT if images.fit == "short" else 1)
+    per_caption = 40 + (4 * dim if text.pad_sum else 0)
+    total = 1_000_000 + len(records) * (pixels * BYTES_PER_PIXEL[images.codec] + 100)
+    for record in records:
+        for caption in record.captions:
+            tokens = min(text.max_tokens, len(caption.split()) + 4)
+            total += per_caption + len(caption) + tokens * (2 * dim + 4)
+    return int(total)
+
+
+def differences(there: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
+    """What differs between two plans' identities, in words."""
+    lines = []
+    for key in sorted(there.keys() | now.keys()):
+        name, before, after = f"{path}{key}", there.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{name}.")
+        elif before != after:
+            hashed = key in ("raw data", "text weights", "text tokenizer")
+            lines.append(f"{name}: not the same" if hashed else f"{name}: {before!r} there, {after!r} now")
+    return lines
