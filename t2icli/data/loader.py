@@ -1,0 +1,240 @@
+"""Batches for training, each a pure function of (seed, number of the batch).
+
+Nothing is remembered from one batch to the next, so a run that resumes at any step sees what an unbroken
+one would have seen, and W processes together see what one process with the whole batch would.
+"""
+
+import itertools
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.io import ImageReadMode, decode_image
+
+from t2icli.batch import Batch, Text
+from t2icli.data.shards import Shard, ShardFolder
+from t2icli.data.text import Sentence, collate_text
+from t2icli.errors import DataError, UserError
+
+# Random crops of pictures that kept their proportions: the margin that the field has used since AttnGAN
+# (resize to 76, crop 64).
+CROP_MARGIN = 76 / 64
+
+# The random streams of a run; each use has its own, so that adding one changes no other.
+ORDER, CHOICES, NOISE = range(3)
+
+
+def stream(seed: int, use: int, position: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but these three."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, use, position))))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Everything that decides what batches hold."""
+
+    image_size: int
+    batch_size: int  # all processes together
+    d_steps: int
+    sentence: Sentence
+    flip: bool
+    noise_dim: int
+    seed: int
+    rank: int
+    world: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What chance decides for each picture of a global batch."""
+
+    caption: NDArray[np.float64]  # in [0, 1): which of the captions
+    crop: NDArray[np.float64]  # (B, 2) in [0, 1): how far down and to the right
+    flip: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=2)  # two, because a step can lie on the border of two epochs
+def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the pictures in an epoch."""
+    return stream(seed, ORDER, epoch).permutation(images)
+
+
+class Batches(Dataset[list[list[Tensor]]]):
+    """Item i is what training step i needs: for each discriminator step the tensors of a local batch."""
+
+    def __init__(self, folder: ShardFolder, sampling: Sampling) -> None:
+        self.folder, self.sampling = folder, sampling
+        self.batches_per_epoch = len(folder) // sampling.batch_size
+
+    def __getitem__(self, step: int) -> list[list[Tensor]]:
+        d_steps = self.sampling.d_steps
+        return [self.batch(number) for number in range(step * d_steps, (step + 1) * d_steps)]
+
+    def batch(self, number: int) -> list[Tensor]:
+        """This process's rows of a global batch: image, the fields of ``Text``, noise."""
+        s = self.sampling
+        epoch, position = divmod(number, self.batches_per_epoch)
+        order = epoch_order(len(self.folder), s.seed, epoch)[position * s.batch_size : (position + 1) * s.batch_size]
+        chance = stream(s.seed, CHOICES, number)
+        choices = Choices(
+            chance.random(s.batch_size), chance.random((s.batch_size, 2)), chance.random(s.batch_size) < 0.5
+        )
+        noise = stream(s.seed, NOISE, number).standard_normal((s.batch_size, s.noise_dim), np.float32)
+        local = s.batch_size // s.world
+        rows = range(s.rank * local, (s.rank + 1) * local)
+        places = [self.folder.locate(int(order[row])) for row in rows]
+        image = self.images(places, choices, rows)
+        captions = [
+            StoredCaptionView(shard, choose(shard.captions(row), choices.caption[i]))
+            for (shard, row), i in zip(places, rows, strict=True)
+        ]
+        text = collate_text(captions, self.folder.max_tokens, s.sentence)
+        return [
+            image,
+            text.words,
+            text.sentence,
+            text.mask,
+            text.tokens,
+            torch.from_numpy(noise[rows.start : rows.stop]),
+        ]
+
+    def images(self, places: Sequence[tuple[Shard, int]], choices: Choices, rows: range) -> Tensor:
+        """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8."""
+        size = self.sampling.image_size
+        decoded = [decode(shard, row) for shard, row in places]
+        if self.folder.fit == "short":
+            decoded = [random_crop(image, size, choices.crop[i]) for image, i in zip(decoded, rows, strict=True)]
+        stacked = torch.stack(decoded)
+        if stacked.shape[-1] != size:
+            stacked = shrink(stacked, size, size)
+        if self.sampling.flip:
+            mirrored = torch.from_numpy(choices.flip[rows.start : rows.stop])
+            stacked = torch.where(mirrored[:, None, None, None], stacked.flip(-1), stacked)
+        return stacked.float().div_(127.5).sub_(1)
+
+
+@dataclass(frozen=True)
+class StoredCaptionView:
+    """One caption of a shard as ``collate_text`` wants it; its vectors are read when asked for."""
+
+    shard: Shard
+    number: int
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """Token ids (t,)."""
+        return self.shard.tokens(self.number)
+
+    @property
+    def words(self) -> NDArray[np.float16]:
+        """Vectors (t, D)."""
+        return self.shard.embedding(self.number)
+
+    @property
+    def pad_sum(self) -> NDArray[np.float32] | None:
+        """Sum of the vectors at pad positions (D,)."""
+        return self.shard.pad_sum(self.number)
+
+
+def choose(captions: range, chance: float) -> int:
+    """One of a picture's captions."""
+    return captions[int(chance * len(captions))]
+
+
+def decode(shard: Shard, row: int) -> Tensor:
+    """A stored picture: uint8 (3, H, W)."""
+    data = torch.frombuffer(bytearray(shard.image_bytes(row)), dtype=torch.uint8)
+    return decode_image(data, ImageReadMode.RGB)
+
+
+def shrink(images: Tensor, height: int, width: int) -> Tensor:
+    """Smaller uint8 pictures (B, 3, H, W), antialiased."""
+    return F.interpolate(images, (height, width), mode="bicubic", antialias=True)
+
+
+def random_crop(image: Tensor, size: int, where: NDArray[np.float64]) -> Tensor:
+    """A square of a picture that kept its proportions, after bringing its shorter side to a little more."""
+    height, width = image.shape[1:]
+    scale = round(size * CROP_MARGIN) / min(height, width)
+    if scale < 1:
+        height, width = round(height * scale), round(width * scale)
+        image = shrink(image[None], height, width)[0]
+    top = int(where[0] * (height - size + 1))
+    left = int(where[1] * (width - size + 1))
+    return image[:, top : top + size, left : left + size]
+
+
+class Loader:
+    """Endless batches of a split; ``batch_size`` counts all processes, of which this one is ``rank``."""
+
+    def __init__(
+        self,
+        folder: ShardFolder,
+        image_size: int,
+        batch_size: int,
+        d_steps: int = 1,
+        sentence: Sentence = "masked_mean",
+        flip: bool = True,
+        noise_dim: int = 128,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        self.folder, self.workers = folder, workers
+        self.sampling = Sampling(image_size, batch_size, d_steps, sentence, flip, noise_dim, seed, rank, world)
+        check(folder, self.sampling)
+
+    def batches(self, start_step: int = 0) -> Iterator[list[Batch]]:
+        """From a step on: for each step ``d_steps`` batches of this process, in pinned memory where there is CUDA."""
+        for tensors in self._loader(itertools.count(start_step)):
+            yield [Batch(image, Text(*text), noise) for image, *text, noise in tensors]
+
+    def _loader(self, steps: Iterable[int]) -> DataLoader[Any]:
+        return DataLoader(
+            Batches(self.folder, self.sampling),
+            batch_size=None,
+            sampler=steps,
+            num_workers=self.workers,
+            worker_init_fn=ignore_signals,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def ignore_signals(worker: int) -> None:
+    """A signal to stop reaches the whole process group; the trainer acts on it and needs its batches until then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def check(folder: ShardFolder, sampling: Sampling) -> None:
+    """Say in words what would fail later in numbers."""
+    s, where = sampling, f"{folder.folder} ({folder.split})"
+    if folder.image_size < s.image_size:
+        raise DataError(
+            f"{where}: pictures are stored at {folder.image_size} pixels, and data.image_size is {s.image_size}; "
+            f"prepare them with --set images.size={s.image_size} or train smaller"
+        )
+    if len(folder) < s.batch_size:
+        raise DataError(
+            f"{where}: holds {len(folder):,} images, fewer than one batch of train.batch_size = {s.batch_size:,}; "
+            "lower train.batch_size or prepare more images"
+        )
+    if s.batch_size % s.world:
+        raise UserError(
+            f"train.batch_size = {s.batch_size} cannot be shared equally by {s.world} processes; "
+            f"use a multiple of {s.world}"
+        )
+    if s.sentence == "padded_sum" and not folder.has_pad_sum:
+        raise DataError(
+            f"{where}: text.sentence = 'padded_sum' needs the sums at pad positions, which were not stored; "
+            "prepare the data with --set text.pad_sum=true, or use text.sentence = 'masked_mean'"
+        )
