@@ -296,7 +296,7 @@ def document(
     )
     departed = protocols.deviations(task.protocol, facts)
     notes = list(task.notes)
-    if len(images) < protocols.COMPARABLE and "fid-tf" in entries:
+    if len(images) < protocols.COMPARABLE and entries.get("fid-tf", {}).get("computed"):
         notes.append(f"FID of {len(images):,} images is biased upwards: compare only with results of the same number")
     return {
         "protocol": task.name + ("*" if departed else ""),

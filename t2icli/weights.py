@@ -206,7 +206,7 @@ def fetch(row: Known, looked: Sequence[Path]) -> Path:
     variable = offline()
     if variable is None:
         try:
-            return download(published.url, folder / published.file)
+            return download(published, folder / published.file)
         except (urllib.error.URLError, TimeoutError, ConnectionError) as fault:
             failure = f"the download failed ({getattr(fault, 'reason', None) or fault})"
     else:
@@ -220,9 +220,9 @@ def fetch(row: Known, looked: Sequence[Path]) -> Path:
     )
 
 
-def download(url: str, path: Path) -> Path:
-    """Fetch a file to a temporary name beside its place, then rename, so that no half file is ever found."""
-    with urllib.request.urlopen(url, timeout=SECONDS_TO_ANSWER) as answer:
+def download(published: Published, path: Path) -> Path:
+    """Fetch a file to a temporary name beside its place; it gets its name only when it is whole and the right one."""
+    with urllib.request.urlopen(published.url, timeout=SECONDS_TO_ANSWER) as answer:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         total = int(answer.headers.get("Content-Length") or 0)
@@ -233,6 +233,8 @@ def download(url: str, path: Path) -> Path:
                     advance(len(chunk))
             if total and partial.stat().st_size != total:
                 raise ConnectionError(f"{partial.stat().st_size:,} of {total:,} bytes arrived")
+            if not file_hash(partial).startswith(published.sha256):
+                raise ConnectionError(f"what arrived is another file: its sha256 is {file_hash(partial)}")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
