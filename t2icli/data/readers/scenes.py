@@ -18,7 +18,7 @@ class Config(Section):
 
     size: Literal[32, 64, 128] = Field(64, description="pixels a side of the drawn pictures")
     train: PositiveInt = Field(4000, description="pictures in the train split")
-    val: PositiveInt = Field(1000, description="pictures in the val split")
+    val: PositiveInt = Field(2000, description="pictures in the val split")
     max_objects: int = Field(3, ge=1, le=3, description="a picture shows one object up to this many")
 
 

@@ -20,7 +20,7 @@ FIRST_ID = {"train": 1, "val": 1_000_001}
 Annotations = dict[str, list[dict[str, Any]]]
 
 
-def draw(folder: Path, size: int = 64, train: int = 4000, val: int = 1000, seed: int = 0, max_objects: int = 3) -> None:
+def draw(folder: Path, size: int = 64, train: int = 4000, val: int = 2000, seed: int = 0, max_objects: int = 3) -> None:
     """Fill ``folder`` with pictures and annotations; nothing is done where the same ones are complete already."""
     counts = {"train": train, "val": val}
     card = {"version": VERSION, "size": size, **counts, "max_objects": max_objects, "seed": seed}
