@@ -71,9 +71,9 @@ def match_scores(regions: Tensor, words: Tensor, mask: Tensor, region_sharpness:
     Every word looks at the regions (softmax over regions); its similarity to what it sees is pooled over
     the caption by log-sum-exp. A longer caption gets a bonus of log(length), as in the released code.
     """
-    similarity = torch.einsum("ird,jtd->ijtr", regions, words)
-    attention = (region_sharpness * similarity).softmax(-1)
-    seen = torch.einsum("ijtr,ird->ijtd", attention, regions)
-    likeness = torch.einsum("ijtd,jtd->ijt", unit_length(seen), words)
+    flat = words.flatten(0, 1)  # (M*T, D): one matrix product an image, without copies in another order
+    attention = (region_sharpness * (flat @ regions.transpose(1, 2))).softmax(-1)  # (N, M*T, R)
+    seen = unit_length(attention @ regions)
+    likeness = (seen * flat).sum(-1).view(len(regions), *mask.shape)
     pooled = (word_sharpness * likeness).masked_fill(~mask, -math.inf).logsumexp(-1)
     return pooled / word_sharpness

@@ -63,7 +63,7 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     setting = Setting(recipe.data.image_size, folder.word_dim, recipe.train.negatives)
     torch.manual_seed(recipe.train.seed)
     system: System = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
-    system.to(device)
+    system.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast
     if recipe.train.sync_batch_norm:
         for module in system.modules():
             if isinstance(module, BatchNorm):
@@ -86,7 +86,7 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
 
 def adam(module: nn.Module, rate: float, optim: Optim) -> Adam:
     """One optimizer for all of a side's networks: Adam works parameter by parameter."""
-    return Adam(module.parameters(), rate, betas=optim.betas, eps=optim.eps)
+    return Adam(module.parameters(), rate, betas=optim.betas, eps=optim.eps, fused=True)
 
 
 def train(recipe: Recipe, run: Path, weights: Sequence[str] = ()) -> Path:
@@ -190,7 +190,7 @@ def batches_from(trainer: Trainer, world: World, step: int) -> Iterator[list[Bat
     for batches in loader.batches(step):
         yield [
             Batch(
-                batch.image.to(world.device, non_blocking=True),
+                batch.image.to(world.device, non_blocking=True, memory_format=torch.channels_last),
                 batch.text.to(world.device),
                 batch.noise.to(world.device, non_blocking=True),
             )

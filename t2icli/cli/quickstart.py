@@ -1,0 +1,19 @@
+"""``t2i quickstart``: the whole chain in minutes, without a download."""
+
+import json
+from dataclasses import asdict
+
+from t2icli.cli.options import JsonOption
+
+
+def quickstart(json_: JsonOption = False) -> None:
+    """Draw a small data set, train XMC-GAN on it, score it and sample: minutes on two cores.
+
+    Example: t2i quickstart
+    """
+    from t2icli.quickstart import quickstart as walk
+    from t2icli.quickstart import tell
+
+    outcome = walk()
+    tell(outcome)
+    print(json.dumps(asdict(outcome), default=str) if json_ else outcome.grid)
