@@ -44,7 +44,7 @@ def quickstart() -> Outcome:
     recipe = load_recipe(RECIPE)
     prepare(load_data_recipe(DATASET), None, recipe.data.shards)
     say(f"2 of 4   t2i train {RECIPE}")
-    run = train(recipe, choose_folder(recipe, RECIPE, None, new=False))
+    run = train(recipe, lambda: choose_folder(recipe, RECIPE, None, new=False))
     say(f"3 of 4   t2i evaluate {run} --samples {PICTURES} --seeds 1")
     result = score(Request(run, samples=PICTURES, seeds=1))
     say(f"4 of 4   t2i sample --file CAPTIONS --run {run} -n {NOISES}")

@@ -210,7 +210,9 @@ def load_data_recipe(name: str, overrides: Sequence[str] = ()) -> DataRecipe:
         raise RecipeError(f"{path}: this is a training recipe (for t2i train); a data recipe has the key 'dataset'")
     dataset = raw.get("dataset")
     if not isinstance(dataset, str):
-        raise RecipeError(f"{path}: dataset: missing; available: {', '.join(registry.available('t2icli.data.readers'))}")
+        raise RecipeError(
+            f"{path}: dataset: missing; available: {', '.join(registry.available('t2icli.data.readers'))}"
+        )
     config = registry.load("t2icli.data.readers", dataset).Config
     schema = create_model("DataRecipe", __base__=DataRecipe, reader=(config, Field(default_factory=config)))
     return checked(schema, raw, str(path))

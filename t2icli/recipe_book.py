@@ -7,7 +7,17 @@ from pathlib import Path
 
 from t2icli.console import say
 from t2icli.errors import UserError
-from t2icli.recipe import DataRecipe, Recipe, find, load_data_recipe, load_recipe, read, shipped, shipped_folder, to_toml
+from t2icli.recipe import (
+    DataRecipe,
+    Recipe,
+    find,
+    load_data_recipe,
+    load_recipe,
+    read,
+    shipped,
+    shipped_folder,
+    to_toml,
+)
 from t2icli.storage import write_text
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +136,7 @@ def open_run(run: Path | None, overrides: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(path, recipe, system.eval().to(device), identity, header["images"], sha256(file), device)
 
 
-def read_weights(file: Path) -> tuple[dict, dict[str, Tensor]]:  # type: ignore[type-arg]
+def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file of weights."""
     try:
         with safe_open(file, framework="pt") as content:

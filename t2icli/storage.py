@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, force it to the disk, then give it its name.
 
     A kill at any moment leaves the old file or the new one; a failed write leaves no half of one behind.

@@ -11,7 +11,9 @@ from t2icli.cli.options import JsonOption, SetOption
 def sample(
     caption: Annotated[str | None, typer.Argument(help="What the picture should show.")] = None,
     file: Annotated[Path | None, typer.Option(help="Captions from a text file, one a line.")] = None,
-    run: Annotated[Path | None, typer.Option(help="A run folder or a file of weights; default: the newest run.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A run folder or a file of weights; default: the newest run.")
+    ] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="Pictures for each caption.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other pictures.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The PNG to write, or with --single the folder.")] = None,

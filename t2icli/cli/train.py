@@ -24,4 +24,6 @@ def train(
     """
     from t2icli.training.start import start
 
-    start(recipe, run=run, new=new, processes=nproc, overrides=set_ or [], weights=weights or [], dry=dry_run, json=json_)
+    start(
+        recipe, run=run, new=new, processes=nproc, overrides=set_ or [], weights=weights or [], dry=dry_run, json=json_
+    )

@@ -65,7 +65,9 @@ def word_region(
         return loss + F.cross_entropy(scale * by_caption, own)
 
 
-def match_scores(regions: Tensor, words: Tensor, mask: Tensor, region_sharpness: float, word_sharpness: float) -> Tensor:
+def match_scores(
+    regions: Tensor, words: Tensor, mask: Tensor, region_sharpness: float, word_sharpness: float
+) -> Tensor:
     """How well image i matches caption j: ``(N, M)`` from regions (N, R, D) and words (M, T, D) of length one.
 
     Every word looks at the regions (softmax over regions); its similarity to what it sees is pooled over

@@ -11,6 +11,7 @@ numbers for two thirds of the arithmetic (nearest upsampling commutes with 1x1 c
 """
 
 from collections.abc import Callable
+from itertools import pairwise as pairs
 from typing import Literal, NamedTuple
 
 import torch
@@ -236,10 +237,8 @@ class Generator(nn.Module):
             return AttentionalModulation(channels, setting.word_dim + vector_dim)
 
         fine = by_map if self.attentional else by_vector
-        self.coarse_blocks = nn.ModuleList(
-            UpBlock(i, o, by_vector) for i, o in zip(widths[:2], widths[1:3], strict=True)
-        )
-        self.fine_blocks = nn.ModuleList(UpBlock(i, o, fine) for i, o in zip(widths[2:], widths[3:], strict=False))
+        self.coarse_blocks = nn.ModuleList(UpBlock(i, o, by_vector) for i, o in pairs(widths[:3]))
+        self.fine_blocks = nn.ModuleList(UpBlock(i, o, fine) for i, o in pairs(widths[2:]))
         self.query = nn.Conv2d(widths[2], setting.word_dim, 1) if self.attentional else None
         self.last_modulation = fine(widths[-1])
         self.to_image = nn.Conv2d(widths[-1], 3, 3, padding=1)
@@ -327,7 +326,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: Config, setting: Setting) -> None:
         super().__init__()
         widths = [level * config.discriminator_channels for level in DISCRIMINATOR_LEVELS[setting.image_size]]
-        down = [DownBlock(i, o) for i, o in zip(widths[:-2], widths[1:-1], strict=True)]
+        down = [DownBlock(i, o) for i, o in pairs(widths[:-1])]
         self.blocks = nn.ModuleList([FirstBlock(widths[0]), *down, SameBlock(widths[-1])])
         halvings = (setting.image_size // ATTENTION_SIZE).bit_length() - 1
         self.region_block = halvings - 1

@@ -3,7 +3,18 @@
 from torch import Tensor, nn
 
 from t2icli.batch import Batch, Fake
+from t2icli.recipe import Section, weight
 from t2icli.weights import Found
+
+
+class TermConfig(Section):
+    """What the table of every term has."""
+
+    weight: float = weight("of the loss; a term of weight zero is not built")
+
+    def pretrained(self) -> tuple[str, ...]:
+        """Names of the published weights that the term needs."""
+        return ()
 
 
 class Term(nn.Module):

@@ -10,20 +10,22 @@ from torch import Tensor, no_grad
 from t2icli.batch import Batch, Fake
 from t2icli.encoders.imagenet import Features, FrozenImageNetwork, Network
 from t2icli.losses.contrastive import pairwise
-from t2icli.recipe import Section, weight
 from t2icli.setting import Setting
-from t2icli.terms._base import Term
+from t2icli.terms._base import Term, TermConfig
 from t2icli.weights import Weights
 
 
-class Config(Section):
+class Config(TermConfig):
     """The [terms.image_contrastive] table."""
 
-    weight: float = weight("of the loss")
     network: Network = Field("resnet50", description="which of torchvision's networks; weights as for t2i evaluate")
     features: Features = Field("logits", description="class scores, or the features before the classifier")
     temperature: PositiveFloat = 0.1
     symmetric: bool = Field(True, description="both directions, as in the code; off: generated to real only")
+
+    def pretrained(self) -> tuple[str, ...]:
+        """Names of the published weights that the term needs."""
+        return (self.network,)
 
 
 class ImageContrastive(Term):

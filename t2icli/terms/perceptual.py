@@ -10,18 +10,20 @@ from torch.nn import functional as F
 
 from t2icli.batch import Batch, Fake
 from t2icli.encoders.imagenet import Features, FrozenImageNetwork, Network
-from t2icli.recipe import Section, weight
 from t2icli.setting import Setting
-from t2icli.terms._base import Term
+from t2icli.terms._base import Term, TermConfig
 from t2icli.weights import Weights
 
 
-class Config(Section):
+class Config(TermConfig):
     """The [terms.perceptual] table."""
 
-    weight: float = weight("of the loss")
     network: Network = Field("vgg19", description="which of torchvision's networks; weights as for t2i evaluate")
     features: Features = Field("pooled", description="class scores, or the features before the classifier")
+
+    def pretrained(self) -> tuple[str, ...]:
+        """Names of the published weights that the term needs."""
+        return (self.network,)
 
 
 class Perceptual(Term):

@@ -32,7 +32,7 @@ class Card:
                 "processes": world.size,
                 "data": {"shards": str(trainer.folder.folder), "manifest": trainer.folder.manifest_hash},
                 "text": trainer.folder.text_identity.to_json(),
-                "weights": [found.record() for term in trainer.terms.values() for found in used(term)],
+                "weights": [found.record() for term in trainer.terms.values() for found in term.used],
                 "parameters": {
                     "generator": count(trainer.system.generator),
                     "discriminator": count(trainer.system.discriminator),
@@ -52,11 +52,6 @@ class Card:
     def write(self, facts: dict[str, Any]) -> None:
         """Join facts with the card on disk."""
         run_folder.write_card(self.run, facts | {"updated": datetime.now(UTC).isoformat(timespec="seconds")})
-
-
-def used(term: nn.Module) -> Any:
-    """Pretrained weights of a term."""
-    return getattr(term, "used", ())
 
 
 def count(module: nn.Module) -> int:

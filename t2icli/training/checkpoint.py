@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +23,7 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]:
         """The state."""
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any:
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
         """Take a state over."""
 
 

@@ -5,13 +5,14 @@ two gradients from one graph, all of which lie outside its contract (docs/decisi
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from t2icli.errors import EnvironmentFault, RecipeError
 
@@ -118,8 +119,10 @@ def any_process(flag: bool, device: torch.device) -> bool:
     return bool(tensor.item())
 
 
-def barrier(device: torch.device) -> None:
-    """Wait for every process."""
-    if dist.is_initialized():
-        waiting: Tensor = torch.zeros(1, device=device)
-        dist.all_reduce(waiting)
+def decided_by_first(choose: Callable[[], Path]) -> Path:
+    """What the first process chooses, in every process."""
+    if not dist.is_initialized():
+        return choose()
+    answer = [str(choose())] if dist.get_rank() == 0 else [""]
+    dist.broadcast_object_list(answer, src=0)
+    return Path(answer[0])

@@ -20,7 +20,7 @@ class Ema:
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Move one update towards the trained weights."""
-        averaged = list(self.network.parameters())
-        torch._foreach_lerp_(averaged, list(network.parameters()), 1 - self.decay)
+        for averaged, trained in zip(self.network.parameters(), network.parameters(), strict=True):
+            averaged.lerp_(trained, 1 - self.decay)
         for own, current in zip(self.network.buffers(), network.buffers(), strict=True):
             own.copy_(current)

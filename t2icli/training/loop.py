@@ -1,7 +1,7 @@
 """The loop that trains every system. It names none of them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,19 @@ from t2icli.nn.batch_norm import BatchNorm
 from t2icli.recipe import Optim, Recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
+from t2icli.terms._base import Term, TermConfig
 from t2icli.training import run as run_folder
 from t2icli.training.card import Card
 from t2icli.training.checkpoint import WEIGHTS, Checkpoint, save_weights
-from t2icli.training.distributed import World, any_process, average_values, broadcast, check_same_weights, session
+from t2icli.training.distributed import (
+    World,
+    any_process,
+    average_values,
+    broadcast,
+    check_same_weights,
+    decided_by_first,
+    session,
+)
 from t2icli.training.ema import Ema
 from t2icli.training.grid import SampleGrid
 from t2icli.training.log import Log, RunningMeans
@@ -41,7 +50,7 @@ class Trainer:
     recipe: Recipe
     folder: ShardFolder
     system: System
-    terms: nn.ModuleDict
+    terms: dict[str, Term]
     ema: Ema
     generator_optimizer: Adam
     discriminator_optimizer: Adam
@@ -63,16 +72,16 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     setting = Setting(recipe.data.image_size, folder.word_dim, recipe.train.negatives)
     torch.manual_seed(recipe.train.seed)
     system: System = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
-    system.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast
+    system.to(device).to(memory_format=torch.channels_last)  # convolutions are up to twice as fast
     if recipe.train.sync_batch_norm:
         for module in system.modules():
             if isinstance(module, BatchNorm):
                 module.synchronised = True
     broadcast(system)
-    tables = {name: getattr(recipe.terms, name) for name in type(recipe.terms).model_fields}
-    terms = nn.ModuleDict(
-        {name: registry.load("t2icli.terms", name).build(table, setting, weights) for name, table in tables.items()}
-    ).to(device)
+    terms = {
+        name: registry.load("t2icli.terms", name).build(table, setting, weights).to(device)
+        for name, table in terms_of(recipe).items()
+    }
     return Trainer(
         recipe,
         folder,
@@ -84,14 +93,21 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     )
 
 
+def terms_of(recipe: Recipe) -> dict[str, TermConfig]:
+    """The tables of the terms that take part: those whose weight is not zero."""
+    tables = {name: getattr(recipe.terms, name) for name in type(recipe.terms).model_fields}
+    return {name: table for name, table in tables.items() if table.weight}
+
+
 def adam(module: nn.Module, rate: float, optim: Optim) -> Adam:
     """One optimizer for all of a side's networks: Adam works parameter by parameter."""
     return Adam(module.parameters(), rate, betas=optim.betas, eps=optim.eps, fused=True)
 
 
-def train(recipe: Recipe, run: Path, weights: Sequence[str] = ()) -> Path:
-    """Train, or go on training, in a run folder; every process of a torchrun calls this."""
+def train(recipe: Recipe, choose: Callable[[], Path], weights: Sequence[str] = ()) -> Path:
+    """Train, or go on training, in the run folder that the first process chooses; every process calls this."""
     with session() as world, ExitStack() as stack:
+        run = decided_by_first(choose)
         if world.first:
             run_folder.create(run, recipe)
             stack.enter_context(run_folder.lock(run))
@@ -110,7 +126,8 @@ def train(recipe: Recipe, run: Path, weights: Sequence[str] = ()) -> Path:
         if step >= trainer.steps:
             say_first(world, f"{run}: already trained to the end ({step * trainer.images_per_step:,} images)")
             return run
-        say_first(world, f"training in {run}, from image {step * trainer.images_per_step:,}; {local} a process")
+        together = f"; {world.size} processes, {local} images each" if world.size > 1 else ""
+        say_first(world, f"training in {run} from image {step * trainer.images_per_step:,}{together}")
         follow(trainer, world, run, checkpoint, card, step)
     return run
 
@@ -148,7 +165,9 @@ def follow(trainer: Trainer, world: World, run: Path, checkpoint: Checkpoint, ca
             means.add(losses)
             step += 1
             images, last = step * per_step, step >= trainer.steps
-            stop = (world.size == 1 or step % STEPS_BETWEEN_QUESTIONS == 0) and any_process(request.raised, world.device)
+            stop = (world.size == 1 or step % STEPS_BETWEEN_QUESTIONS == 0) and any_process(
+                request.raised, world.device
+            )
             saving = last or stop or due(images, per_step, recipe.train.save_every)
             if saving or due(images, per_step, recipe.train.log_every):
                 values = average_values(means.take(), world.device)
@@ -173,20 +192,7 @@ def follow(trainer: Trainer, world: World, run: Path, checkpoint: Checkpoint, ca
 
 def batches_from(trainer: Trainer, world: World, step: int) -> Iterator[list[Batch]]:
     """Endless batches on the device, from a generator update on."""
-    recipe = trainer.recipe
-    loader = Loader(
-        trainer.folder,
-        image_size=recipe.data.image_size,
-        batch_size=recipe.train.batch_size,
-        d_steps=recipe.train.d_steps,
-        sentence=recipe.text.sentence,
-        flip=recipe.data.flip,
-        noise_dim=trainer.system.noise_dim,
-        seed=recipe.train.seed,
-        rank=world.rank,
-        world=world.size,
-        workers=recipe.data.workers,
-    )
+    loader = make_loader(trainer.recipe, trainer.folder, trainer.system.noise_dim, world.rank, world.size)
     for batches in loader.batches(step):
         yield [
             Batch(
@@ -196,6 +202,23 @@ def batches_from(trainer: Trainer, world: World, step: int) -> Iterator[list[Bat
             )
             for batch in batches
         ]
+
+
+def make_loader(recipe: Recipe, folder: ShardFolder, noise_dim: int, rank: int = 0, processes: int = 1) -> Loader:
+    """The loader of a recipe; data that cannot serve it is refused in words."""
+    return Loader(
+        folder,
+        image_size=recipe.data.image_size,
+        batch_size=recipe.train.batch_size,
+        d_steps=recipe.train.d_steps,
+        sentence=recipe.text.sentence,
+        flip=recipe.data.flip,
+        noise_dim=noise_dim,
+        seed=recipe.train.seed,
+        rank=rank,
+        world=processes,
+        workers=recipe.data.workers,
+    )
 
 
 def due(images: int, per_step: int, every: int) -> bool:

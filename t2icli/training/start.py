@@ -3,6 +3,7 @@
 import json as json_module
 import os
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from t2icli import registry
 from t2icli.console import say
 from t2icli.data.shards import ShardFolder
-from t2icli.errors import DataError, EnvironmentFault
-from t2icli.recipe import Recipe, find, load_recipe, to_toml
+from t2icli.errors import EnvironmentFault
+from t2icli.recipe import Recipe, find, load_recipe, parse, shipped_folder, to_toml
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
-from t2icli.training.loop import train
+from t2icli.training.loop import make_loader, terms_of, train
 from t2icli.weights import Weights
-
 
 
 def start(
@@ -35,19 +35,21 @@ def start(
     json: bool,
 ) -> None:
     """Check recipe, data and weights; then train. Prints the run's folder on stdout."""
-    recipe = load_recipe(name, overrides)
-    folder = run if under_torchrun() else run_folder.choose_folder(recipe, find(name).stem, run, new)
-    if folder is None:
-        folder = shared_folder(recipe, find(name).stem, new)
+    recipe, title = load_recipe(name, overrides), run_title(name)
+
+    def choose() -> Path:
+        return run_folder.choose_folder(recipe, title, run, new)
+
     if dry:
-        show_plan(recipe, folder, weights, json)
+        show_plan(recipe, choose(), weights, json)
         return
     if processes > 1 and not under_torchrun():
+        folder = choose()
         launch(recipe, folder, processes, weights)
     else:
-        train(recipe, folder, weights)
+        folder = train(recipe, choose, weights)
     if int(os.environ.get("RANK", 0)) == 0:
-        say(f"next: t2i evaluate {folder}   t2i sample \"a caption\" --run {folder}")
+        say(f'next: t2i evaluate {folder}   t2i sample "a caption" --run {folder}')
         print(json_module.dumps({"run": str(folder)}) if json else folder)
 
 
@@ -56,12 +58,11 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def shared_folder(recipe: Recipe, stem: str, new: bool) -> Path:
-    """Under torchrun without --run every process must choose the same folder: named by torchrun's run id."""
-    latest = run_folder.RUNS / stem / "latest"
-    if latest.exists() and not new:
-        return run_folder.choose_folder(recipe, stem, latest.resolve(), new=False)
-    return run_folder.RUNS / stem / f"torchrun-{os.environ['TORCHELASTIC_RUN_ID']}"
+def run_title(name: str) -> str:
+    """What runs of a recipe are called: its file's name, with the folder of a shipped one."""
+    path = find(name)
+    shipped = path.is_relative_to(shipped_folder())
+    return "-".join(path.relative_to(shipped_folder()).with_suffix("").parts) if shipped else path.stem
 
 
 def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str]) -> None:
@@ -88,13 +89,10 @@ def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str])
 
 def one_process(recipe: str, folder: Path, weights: Sequence[str]) -> None:
     """What each of several processes runs; its mistakes are printed and end it as in a single process."""
-    import tomllib
-
     from t2icli.cli import ending
-    from t2icli.recipe import parse
 
     with ending():
-        train(parse(tomllib.loads(recipe), "recipe"), folder, weights)
+        train(parse(tomllib.loads(recipe), "recipe"), lambda: folder, weights)
 
 
 def show_plan(recipe: Recipe, folder: Path, weights: Sequence[str], json: bool) -> None:
@@ -106,24 +104,21 @@ def show_plan(recipe: Recipe, folder: Path, weights: Sequence[str], json: bool) 
     print(to_toml(recipe), end="")
     for key, value in plan.items():
         if key != "recipe":
-            say(f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}")
+            say(
+                f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"
+            )
 
 
 def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
     """The facts of a run before it starts."""
     shards = ShardFolder(recipe.data.shards, recipe.data.split)
-    if len(shards) < recipe.train.batch_size:
-        raise DataError(
-            f"{recipe.data.shards}: {len(shards)} images in split {recipe.data.split!r} do not fill one batch of "
-            f"{recipe.train.batch_size}; lower train.batch_size"
-        )
-    for term in type(recipe.terms).model_fields:
-        network = getattr(getattr(recipe.terms, term), "network", None)
-        if network is not None:
-            Weights(weights).find(network)
+    for table in terms_of(recipe).values():
+        for name in table.pretrained():
+            Weights(weights).find(name)
     setting = Setting(recipe.data.image_size, shards.word_dim, recipe.train.negatives)
     with torch.device("meta"):
         system = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
+    make_loader(recipe, shards, system.noise_dim)
     per_step = recipe.train.batch_size * recipe.train.d_steps
     generator, discriminator = count(system.generator), count(system.discriminator)
     return {
