@@ -148,7 +148,7 @@ def describe(shard: Shard, task: Task) -> Done:
 # ---------------------------------------------------------------------------- many processes
 
 
-class Stopped(Exception):  # noqa: N818  a request, not an error
+class Stopped(Exception):
     """Another task has failed, or the user has had enough."""
 
 

@@ -134,6 +134,7 @@ def resize(image: Image.Image, rule: Images) -> Image.Image:
 def encode(image: Image.Image, rule: Images) -> bytes:
     """JPEG without chroma subsampling, because a GAN learns blurred colour, or PNG."""
     out = io.BytesIO()
+    image.info.clear()  # colour profiles and comments would be stored with every picture
     if rule.codec == "png":
         image.save(out, "PNG")
     else:

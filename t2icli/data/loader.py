@@ -4,6 +4,7 @@ Nothing is remembered from one batch to the next, so a run that resumes at any s
 one would have seen, and W processes together see what one process with the whole batch would.
 """
 
+import io
 import itertools
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.io import ImageReadMode, decode_image
 
 from t2icli.batch import Batch, Text
 from t2icli.data.shards import Shard, ShardFolder
@@ -107,18 +107,21 @@ class Batches(Dataset[list[list[Tensor]]]):
         ]
 
     def images(self, places: Sequence[tuple[Shard, int]], choices: Choices, rows: range) -> Tensor:
-        """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8."""
-        size = self.sampling.image_size
-        decoded = [decode(shard, row) for shard, row in places]
-        if self.folder.fit == "short":
-            decoded = [random_crop(image, size, choices.crop[i]) for image, i in zip(decoded, rows, strict=True)]
-        stacked = torch.stack(decoded)
-        if stacked.shape[-1] != size:
-            stacked = shrink(stacked, size, size)
-        if self.sampling.flip:
-            mirrored = torch.from_numpy(choices.flip[rows.start : rows.stop])
-            stacked = torch.where(mirrored[:, None, None, None], stacked.flip(-1), stacked)
-        return stacked.float().div_(127.5).sub_(1)
+        """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8.
+
+        By Pillow and numpy, which stay in their thread: torch's would compete with the trainer's for the cores.
+        """
+        size, crop = self.sampling.image_size, self.folder.fit == "short"
+        pictures = np.empty((len(rows), size, size, 3), np.uint8)
+        for picture, (shard, row), i in zip(pictures, places, rows, strict=True):
+            image = Image.open(io.BytesIO(shard.image_bytes(row)))
+            image = random_crop(image, size, choices.crop[i]) if crop else shrink(image, size, size)
+            pixels = np.asarray(image)
+            picture[...] = pixels[:, ::-1] if self.sampling.flip and choices.flip[i] else pixels
+        channels_first = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        channels_first /= 127.5
+        channels_first -= 1
+        return torch.from_numpy(channels_first)
 
 
 @dataclass(frozen=True)
@@ -149,27 +152,21 @@ def choose(captions: range, chance: float) -> int:
     return captions[int(chance * len(captions))]
 
 
-def decode(shard: Shard, row: int) -> Tensor:
-    """A stored picture: uint8 (3, H, W)."""
-    data = torch.frombuffer(bytearray(shard.image_bytes(row)), dtype=torch.uint8)
-    return decode_image(data, ImageReadMode.RGB)
+def shrink(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Antialiased, by the filter that ``prepare`` uses."""
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def shrink(images: Tensor, height: int, width: int) -> Tensor:
-    """Smaller uint8 pictures (B, 3, H, W), antialiased."""
-    return F.interpolate(images, (height, width), mode="bicubic", antialias=True)
-
-
-def random_crop(image: Tensor, size: int, where: NDArray[np.float64]) -> Tensor:
+def random_crop(image: Image.Image, size: int, where: NDArray[np.float64]) -> Image.Image:
     """A square of a picture that kept its proportions, after bringing its shorter side to a little more."""
-    height, width = image.shape[1:]
+    width, height = image.size
     scale = round(size * CROP_MARGIN) / min(height, width)
     if scale < 1:
         height, width = round(height * scale), round(width * scale)
-        image = shrink(image[None], height, width)[0]
+        image = shrink(image, height, width)
     top = int(where[0] * (height - size + 1))
     left = int(where[1] * (width - size + 1))
-    return image[:, top : top + size, left : left + size]
+    return image.crop((left, top, left + size, top + size))
 
 
 class Loader:

@@ -49,7 +49,6 @@ def prepare(
     More than ``max_bad`` of the images being unusable is an error, after everything else was done.
     """
     encoder = BertEncoder(recipe.text.model, recipe.text.max_tokens)  # first, because it is what is missing most often
-    root = root or default_root(recipe, out)
     source = read_source(recipe, root)
     plan = make_plan(recipe, source, root, encoder.identity)
     if plan.images == 0:
@@ -75,12 +74,6 @@ def read_source(recipe: DataRecipe, root: Path | None) -> Source:
     reader = registry.load("t2icli.data.readers", recipe.dataset)
     source: Source = reader.read(recipe.reader, root, recipe.seed)
     return source
-
-
-def default_root(recipe: DataRecipe, out: Path) -> Path | None:
-    """Where raw data lies when nobody says: readers that draw their pictures have a place, others have not."""
-    place = getattr(registry.load("t2icli.data.readers", recipe.dataset), "default_root", None)
-    return place(out) if place else None
 
 
 def outline(plan: Plan, recipe: DataRecipe) -> dict[str, Any]:
