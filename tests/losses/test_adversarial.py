@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from t2icli.losses.adversarial import hinge_discriminator, hinge_generator
+
+REAL, FAKE = torch.tensor([0.5, 2.0, -1.0]), torch.tensor([-0.5, -2.0, 1.0])
+
+
+def test_hinge_of_the_specification() -> None:  # xmcgan.md 8.1, item 3
+    assert hinge_discriminator(REAL, FAKE).item() == pytest.approx(5 / 3, abs=1e-6)
+    assert hinge_generator(-FAKE).item() == pytest.approx(-0.5, abs=1e-6)
+    assert hinge_generator(FAKE).item() == pytest.approx(0.5, abs=1e-6)
+
+
+def test_discriminator_is_content_beyond_the_margin() -> None:
+    real = torch.tensor([1.5, 3.0, 0.0], requires_grad=True)
+    fake = torch.tensor([-1.5, -3.0, 0.0], requires_grad=True)
+    hinge_discriminator(real, fake).backward()
+    assert real.grad.tolist() == pytest.approx([0, 0, -1 / 3])
+    assert fake.grad.tolist() == pytest.approx([0, 0, 1 / 3])
+
+
+def test_generator_gradient_never_fades() -> None:
+    fake = torch.tensor([-100.0, 0.0, 100.0], requires_grad=True)
+    hinge_generator(fake).backward()
+    assert fake.grad.tolist() == pytest.approx([-1 / 3] * 3)
+
+
+def test_computed_in_float32() -> None:
+    real, fake = REAL.bfloat16(), FAKE.bfloat16()
+    assert hinge_discriminator(real, fake).dtype == hinge_generator(fake).dtype == torch.float32

@@ -1,0 +1,39 @@
+"""Batches of random images and captions."""
+
+import torch
+from torch import Tensor
+
+from t2icli.batch import Batch, Text
+
+WORD_DIM = 12
+
+
+def made_up_text(images: int = 4, positions: int = 6, seed: int = 0) -> Text:
+    """Captions of different lengths; vectors are zero where no token is."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor([3 + i % (positions - 2) for i in range(images)])
+    mask = torch.arange(positions) < lengths[:, None]
+    words = torch.randn(images, positions, WORD_DIM, generator=generator) * mask[:, :, None]
+    tokens = torch.randint(1, 90, (images, positions), generator=generator) * mask
+    return Text(words, words.sum(1) / lengths[:, None], mask, tokens)
+
+
+def made_up_batch(size: int, noise_dim: int, images: int = 4, seed: int = 0) -> Batch:
+    """Random images of a size with random captions and noise."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    image = torch.rand(images, 3, size, size, generator=generator) * 2 - 1
+    return Batch(image, made_up_text(images, seed=seed), torch.randn(images, noise_dim, generator=generator))
+
+
+def half(batch: Batch, rank: int) -> Batch:
+    """What one of two processes has of a batch."""
+
+    def mine(x: Tensor) -> Tensor:
+        return x.chunk(2)[rank]
+
+    text = batch.text
+    return Batch(
+        mine(batch.image),
+        Text(mine(text.words), mine(text.sentence), mine(text.mask), mine(text.tokens)),
+        mine(batch.noise),
+    )
