@@ -4,7 +4,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,15 +12,13 @@ from torch import nn
 import t2icli
 from t2icli.training import run as run_folder
 from t2icli.training.distributed import World
-
-if TYPE_CHECKING:
-    from t2icli.training.loop import Trainer
+from t2icli.training.trainer import Trainer
 
 
 class Card:
     """``card.json`` of a run, rewritten whenever the run's position is logged."""
 
-    def __init__(self, run: Path, trainer: "Trainer", world: World) -> None:
+    def __init__(self, run: Path, trainer: Trainer, world: World) -> None:
         self.run = run
         self.write(
             {
@@ -40,14 +38,6 @@ class Card:
                 "state": "training",
             }
         )
-
-    def progress(self, line: dict[str, Any], images: int) -> None:
-        """Note how far the run is and how fast it goes."""
-        self.write({"images": images, "images_per_second": line["images_per_second"]})
-
-    def finish(self, images: int, done: bool) -> None:
-        """Note how the run ended."""
-        self.write({"images": images, "state": "finished" if done else "stopped"})
 
     def write(self, facts: dict[str, Any]) -> None:
         """Join facts with the card on disk."""

@@ -42,7 +42,7 @@ def choose_folder(recipe: Recipe, name: str, run: Path | None, new: bool) -> Pat
         raise UserError("--run and --new exclude each other: --run names the folder, --new makes one")
     latest = RUNS / name / "latest"
     if run is None and not new and latest.exists():
-        run = latest.resolve()
+        run = latest.parent / latest.resolve().name
     if run is None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run = RUNS / name / f"{stamp}-{secrets.token_hex(2)}"
@@ -160,7 +160,7 @@ def find_run(run: Path | None) -> Path:
     if run is not None:
         if not run.exists():
             raise DataError(f"{run}: no such run; t2i runs ls shows the runs there are")
-        return run.resolve()
+        return run.parent / run.resolve().name if run.is_symlink() else run
     cards = [path for path in RUNS.glob("*/*/recipe.toml") if path.parent.name != "latest"]
     if not cards:
         raise DataError("no run under runs/; train one (t2i quickstart makes one in minutes) or name it with --run")

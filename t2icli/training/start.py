@@ -20,7 +20,8 @@ from t2icli.recipe import Recipe, find, load_recipe, parse, shipped_folder, to_t
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
-from t2icli.training.loop import make_loader, terms_of, train
+from t2icli.training.loop import train
+from t2icli.training.trainer import make_loader, terms_of
 from t2icli.weights import Weights
 
 

@@ -82,10 +82,10 @@ def test_weights_are_the_averaged_generator(recipe, tmp_path: Path) -> None:
     run = train(recipe("train.images=16"), lambda: tmp_path / "run")
     state = newest_state(run)
     header, weights = read_weights(run / checkpoint_module.WEIGHTS)
-    assert_same(weights, dict(state["ema"]))
+    assert_same(weights, dict(state["average"]))
     assert header["images"] == 16
     assert header["recipe"]["system"] == "xmcgan"
-    assert any(not torch.equal(weights[k], state["system"][f"generator.{k}"]) for k in weights)
+    assert any(not torch.equal(weights[k], state["networks"][f"generator.{k}"]) for k in weights)
     assert open_run(run).images == 16
 
 
@@ -125,9 +125,13 @@ def test_divergence_keeps_the_last_good_state(recipe, tmp_path: Path, monkeypatc
     good = newest_state(tmp_path / "run")
     original = XMCGAN.real_losses
     monkeypatch.setattr(
-        XMCGAN, "real_losses", lambda self, text, judged: {k: v * float("nan") for k, v in original(self, text, judged).items()}
+        XMCGAN,
+        "real_losses",
+        lambda self, text, judged: {k: v * float("nan") for k, v in original(self, text, judged).items()},
     )
-    with pytest.raises(Diverged, match=r"before image 24: not finite: d/adversarial.*last good state is .*0000000002\.pt"):
+    with pytest.raises(
+        Diverged, match=r"before image 24: not finite: d/adversarial.*last good state is .*0000000002\.pt"
+    ):
         train(recipe(), lambda: tmp_path / "run")
     assert_same(newest_state(tmp_path / "run"), good)
 
@@ -168,13 +172,17 @@ def test_a_state_of_other_data_is_refused(recipe, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="was saved with data 'other', but this run has"):
         train(recipe(), lambda: run)
     torch.save({"step": 3}, path)
-    with pytest.raises(DataError, match="lacks facts, system"):
+    with pytest.raises(DataError, match="lacks facts, networks"):
         train(recipe(), lambda: run)
 
 
 def test_ema_decay_and_precision_have_an_effect(recipe, tmp_path: Path) -> None:
     kept = {}
-    for name, setting in {"a": "train.ema_decay=0.999", "b": "train.ema_decay=0.5", "c": "train.precision=bfloat16"}.items():
+    for name, setting in {
+        "a": "train.ema_decay=0.999",
+        "b": "train.ema_decay=0.5",
+        "c": "train.precision=bfloat16",
+    }.items():
         run = train(recipe("train.images=16", setting), lambda name=name: tmp_path / name)
         kept[name] = load_file(run / checkpoint_module.WEIGHTS)["first.weight"]
     assert not torch.equal(kept["a"], kept["b"])

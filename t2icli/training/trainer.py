@@ -1,0 +1,98 @@
+"""Everything that training changes or needs, built from a recipe."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Adam
+
+from t2icli import registry
+from t2icli.data.loader import Loader
+from t2icli.data.shards import ShardFolder
+from t2icli.nn.batch_norm import BatchNorm
+from t2icli.recipe import Optim, Recipe
+from t2icli.setting import Setting
+from t2icli.systems._base import System
+from t2icli.terms._base import Term, TermConfig
+from t2icli.training.distributed import broadcast
+from t2icli.training.ema import Ema
+from t2icli.weights import Weights
+
+
+@dataclass
+class Trainer:
+    """Data, networks, terms and optimizers of a recipe."""
+
+    recipe: Recipe
+    folder: ShardFolder
+    system: System
+    terms: dict[str, Term]
+    ema: Ema
+    generator_optimizer: Adam
+    discriminator_optimizer: Adam
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that one generator update and its discriminator updates see."""
+        return self.recipe.train.batch_size * self.recipe.train.d_steps
+
+    @property
+    def steps(self) -> int:
+        """Generator updates in the whole run."""
+        return math.ceil(self.recipe.train.images / self.images_per_step)
+
+
+def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
+    """Networks, terms and optimizers of a recipe, with the weights that its seed gives."""
+    folder = ShardFolder(recipe.data.shards, recipe.data.split)
+    setting = Setting(recipe.data.image_size, folder.word_dim, recipe.train.negatives)
+    torch.manual_seed(recipe.train.seed)
+    system: System = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
+    system.to(device).to(memory_format=torch.channels_last)  # convolutions are up to twice as fast
+    if recipe.train.sync_batch_norm:
+        for module in system.modules():
+            if isinstance(module, BatchNorm):
+                module.synchronised = True
+    broadcast(system)
+    terms = {
+        name: registry.load("t2icli.terms", name).build(table, setting, weights).to(device)
+        for name, table in terms_of(recipe).items()
+    }
+    return Trainer(
+        recipe,
+        folder,
+        system,
+        terms,
+        Ema(system.generator, recipe.train.ema_decay),
+        adam(system.generator, recipe.optim.generator_lr, recipe.optim),
+        adam(system.discriminator, recipe.optim.discriminator_lr, recipe.optim),
+    )
+
+
+def terms_of(recipe: Recipe) -> dict[str, TermConfig]:
+    """The tables of the terms that take part: those whose weight is not zero."""
+    tables = {name: getattr(recipe.terms, name) for name in type(recipe.terms).model_fields}
+    return {name: table for name, table in tables.items() if table.weight}
+
+
+def adam(module: nn.Module, rate: float, optim: Optim) -> Adam:
+    """One optimizer for all of a side's networks: Adam works parameter by parameter."""
+    return Adam(module.parameters(), rate, betas=optim.betas, eps=optim.eps, fused=True)
+
+
+def make_loader(recipe: Recipe, folder: ShardFolder, noise_dim: int, rank: int = 0, processes: int = 1) -> Loader:
+    """The loader of a recipe; data that cannot serve it is refused in words."""
+    return Loader(
+        folder,
+        image_size=recipe.data.image_size,
+        batch_size=recipe.train.batch_size,
+        d_steps=recipe.train.d_steps,
+        sentence=recipe.text.sentence,
+        flip=recipe.data.flip,
+        noise_dim=noise_dim,
+        seed=recipe.train.seed,
+        rank=rank,
+        world=processes,
+        workers=recipe.data.workers,
+    )
