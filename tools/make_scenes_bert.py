@@ -43,16 +43,23 @@ class Heads(nn.Module):
         super().__init__()
         self.place = nn.Linear(width, len(PLACES) + 1)  # the last: not said
         self.category = nn.Linear(width, len(CATEGORIES))
+        self.named_colours = nn.Linear(width, len(COLOURS))
         self.colour = nn.Linear(width, len(CATEGORIES) * len(COLOURS))
 
     def loss(self, sentence: Tensor, label: dict[str, Tensor]) -> Tensor:
-        """Cross entropies of the three; colours only of what is named with one."""
+        """Cross entropies of place, categories and colours; which colour is whose only where one is said."""
         category = F.binary_cross_entropy_with_logits(self.category(sentence), label["category"]) * 5
+        named = F.binary_cross_entropy_with_logits(self.named_colours(sentence), named_colours(label)) * 5
         logits = self.colour(sentence).view(-1, len(CATEGORIES), len(COLOURS))
         said = label["colour"] >= 0
-        return F.cross_entropy(self.place(sentence), label["place"]) + category + F.cross_entropy(
-            logits[said], label["colour"][said]
-        )
+        whose = F.cross_entropy(logits[said], label["colour"][said])
+        return F.cross_entropy(self.place(sentence), label["place"]) + category + named + whose
+
+
+def named_colours(label: dict[str, Tensor]) -> Tensor:
+    """Which colours a caption says at all (N, 8)."""
+    said = label["colour"].unsqueeze(-1) == torch.arange(len(COLOURS))
+    return said.any(1).float()
 
 
 def captions_of(stream: int, scenes: int) -> list[str]:
@@ -210,12 +217,14 @@ def probe(body: BertModel, train_set: tuple[Tensor, dict], test_set: tuple[Tenso
     label = test_set[1]
     with torch.no_grad():
         category = (heads.category(vectors[1]) > 0).float()
+        named = (heads.named_colours(vectors[1]) > 0).float()
         colour = heads.colour(vectors[1]).view(-1, len(CATEGORIES), len(COLOURS)).argmax(-1)
         said = label["colour"] >= 0
         return {
             "place": float((heads.place(vectors[1]).argmax(-1) == label["place"]).float().mean()),
             "categories": float((category == label["category"]).all(1).float().mean()),
-            "colours": float((colour[said] == label["colour"][said]).float().mean()),
+            "colours": float((named == named_colours(label)).all(1).float().mean()),
+            "whose": float((colour[said] == label["colour"][said]).float().mean()),
         }
 
 
@@ -255,7 +264,8 @@ captions of the drawn data set `scenes` and little else: for photographs use a r
 | hidden words named (15 % of each caption; most colours and objects cannot be guessed) | {figures["masked words"]:.1%} |
 | fresh linear probe on the mean vector: place, or that none is said | {figures["place"]:.1%} |
 | the same: all categories of a caption exactly | {figures["categories"]:.1%} |
-| the same: the colour of a named object | {figures["colours"]:.1%} |
+| the same: all colours of a caption exactly | {figures["colours"]:.1%} |
+| the same: which colour a named object has (by chance 12.5 %) | {figures["whose"]:.1%} |
 """
     (out / "CARD.md").write_text(text, encoding="utf-8")
 

@@ -114,7 +114,7 @@ class Batches(Dataset[list[list[Tensor]]]):
         size, crop = self.sampling.image_size, self.folder.fit == "short"
         pictures = np.empty((len(rows), size, size, 3), np.uint8)
         for picture, (shard, row), i in zip(pictures, places, rows, strict=True):
-            image = Image.open(io.BytesIO(shard.image_bytes(row)))
+            image: Image.Image = Image.open(io.BytesIO(shard.image_bytes(row)))
             image = random_crop(image, size, choices.crop[i]) if crop else shrink(image, size, size)
             pixels = np.asarray(image)
             picture[...] = pixels[:, ::-1] if self.sampling.flip and choices.flip[i] else pixels
