@@ -1,7 +1,6 @@
 """The recipes as a user looks through them: ls, show, cp, check."""
 
 import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def list_recipes(as_json: bool) -> None:
 def load_either(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe:
     """A recipe of whichever kind the file is."""
     path = find_anywhere(name)
-    is_data = "dataset" in tomllib.loads(path.read_text(encoding="utf-8")) if path.suffix == ".toml" else False
-    return load_data_recipe(str(path), overrides) if is_data else load_recipe(str(path), overrides)
+    return (load_data_recipe if "dataset" in read(path) else load_recipe)(str(path), overrides)
 
 
 def find_anywhere(name: str) -> Path:

@@ -57,7 +57,9 @@ def naive_pairwise(a: Tensor, b: Tensor, temperature: float) -> tuple[float, flo
     return both_halves([[cosine(x, y) / temperature for y in b] for x in a])
 
 
-def naive_word_scores(regions: Tensor, words: Tensor, mask: Tensor, sharp_r: float, sharp_w: float) -> list[list[float]]:
+def naive_word_scores(
+    regions: Tensor, words: Tensor, mask: Tensor, sharp_r: float, sharp_w: float
+) -> list[list[float]]:
     regions, words = regions.double(), words.double()
     scores = []
     for image in regions:

@@ -1,7 +1,5 @@
 """Two processes with half a batch each must do what one does with the whole batch."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from t2icli.batch import Batch, Text
 from t2icli.nn.batch_norm import BatchNorm
 from t2icli.setting import Setting
-from t2icli.systems.xmcgan import Config, XMCGAN
+from t2icli.systems.xmcgan import XMCGAN, Config
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "reference" / "xmcgan.json").read_text())
 
