@@ -1,6 +1,7 @@
 """The whole chain on the data set that t2i draws itself: prepare, train, evaluate, sample."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,11 +38,11 @@ class Outcome:
     seconds: float
 
 
-def quickstart() -> Outcome:
+def quickstart(overrides: Sequence[str] = ()) -> Outcome:
     """Walk the chain in the current folder; what is there already is kept, so a second call is short."""
     start = time.monotonic()
     say(f"1 of 4   t2i prepare {DATASET}")
-    recipe = load_recipe(RECIPE)
+    recipe = load_recipe(RECIPE, overrides)
     prepare(load_data_recipe(DATASET), None, recipe.data.shards)
     say(f"2 of 4   t2i train {RECIPE}")
     run = train(recipe, lambda: choose_folder(recipe, RECIPE, None, new=False))

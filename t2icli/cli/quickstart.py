@@ -3,10 +3,10 @@
 import json
 from dataclasses import asdict
 
-from t2icli.cli.options import JsonOption
+from t2icli.cli.options import JsonOption, SetOption
 
 
-def quickstart(json_: JsonOption = False) -> None:
+def quickstart(set_: SetOption = None, json_: JsonOption = False) -> None:
     """Draw a small data set, train XMC-GAN on it, score it and sample: minutes on two cores.
 
     Example: t2i quickstart
@@ -14,6 +14,6 @@ def quickstart(json_: JsonOption = False) -> None:
     from t2icli.quickstart import quickstart as walk
     from t2icli.quickstart import tell
 
-    outcome = walk()
+    outcome = walk(set_ or [])
     tell(outcome)
     print(json.dumps(asdict(outcome), default=str) if json_ else outcome.grid)
