@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from t2icli import registry
+from t2icli.console import say
 from t2icli.errors import RecipeError
 
 
@@ -190,12 +191,20 @@ def find(name: str, folder: str = "") -> Path:
     raise RecipeError(f"{name}: no such recipe file, and no shipped recipe; {registry.nearest(str(bare), short)}")
 
 
+def found(name: str, folder: str = "") -> Path:
+    """The same, saying so where a path means a shipped recipe because no such file lies here."""
+    path = find(name, folder)
+    if Path(name).suffix == ".toml" and not Path(name).is_file():
+        say(f"{name}: no such file here; taking the recipe that comes with t2i")
+    return path
+
+
 # ---------------------------------------------------------------------------- loading
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A training recipe by path or shipped name, with ``--set`` overrides applied and every key checked."""
-    path = find(name)
+    path = found(name)
     raw = override(read(path), overrides)
     if "dataset" in raw:
         raise RecipeError(f"{path}: this is a data recipe (for t2i prepare); a training recipe has the key 'system'")
@@ -204,7 +213,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def load_data_recipe(name: str, overrides: Sequence[str] = ()) -> DataRecipe:
     """A data recipe by path or by the name of its data set, checked like a training recipe."""
-    path = find(name, folder="data")
+    path = found(name, folder="data")
     raw = override(read(path), overrides)
     if "system" in raw:
         raise RecipeError(f"{path}: this is a training recipe (for t2i train); a data recipe has the key 'dataset'")
@@ -233,8 +242,8 @@ def parse(raw: dict[str, Any], source: str) -> Recipe:
     return checked(create_model("Recipe", __base__=Recipe, model=(model, ...), terms=(tables, ...)), raw, source)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The tables of a recipe file; ``base`` names another recipe that it changes."""
+def read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a recipe file; ``base`` names another recipe that it changes; ``above`` are those built on it."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as fault:
@@ -248,9 +257,9 @@ def read(path: Path) -> dict[str, Any]:
         return raw
     beside = path.parent / f"{base}.toml"
     origin = beside if beside.is_file() else find(str(base))
-    if origin.resolve() == path.resolve():
-        raise RecipeError(f"{path}: base: a recipe cannot be its own base")
-    return merge(read(origin), raw)
+    if origin.resolve() in (path.resolve(), *above):
+        raise RecipeError(f"{path}: base: {base!r} leads back to this recipe; one of them must stand on its own")
+    return merge(read(origin, (*above, path.resolve())), raw)
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

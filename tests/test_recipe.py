@@ -1,0 +1,126 @@
+"""Recipes: finding, joining, overriding, and what a user reads when one is wrong."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from t2icli import recipe as recipes
+from t2icli.errors import RecipeError
+from t2icli.recipe import find, load_data_recipe, load_recipe, merge, override, parse, read, to_toml
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def fault(text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny/xmcgan", [text])
+    return str(caught.value)
+
+
+def test_a_bare_name_a_path_and_recipes_slash_name_mean_the_shipped_one(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = recipes.shipped_folder() / "xmcgan.toml"
+    assert find("xmcgan") == find("recipes/xmcgan.toml") == find("xmcgan.toml") == shipped
+    assert find("coco", folder="data") == recipes.shipped_folder() / "data" / "coco.toml"
+    load_recipe("recipes/tiny/xmcgan.toml")
+    assert "recipes/tiny/xmcgan.toml: no such file here; taking the recipe that comes with t2i" in capsys.readouterr().err
+    own = tmp_path / "xmcgan.toml"
+    write(own, 'base = "tiny/xmcgan"\n[train]\nseed = 7\n')
+    assert find("xmcgan.toml") == Path("xmcgan.toml")
+    assert load_recipe("xmcgan.toml").train.seed == 7
+    assert capsys.readouterr().err == ""
+
+
+def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such recipe file, and no shipped recipe; did you mean 'xmcgan'"):
+        find("xmcgn")
+    with pytest.raises(RecipeError, match="did you mean 'scenes'"):
+        load_data_recipe("scense")
+    with pytest.raises(RecipeError, match="is a folder; a recipe is a .toml file or one of"):
+        find(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("train.batchsize=3", "train.batchsize: unknown key; did you mean 'batch_size'?"),
+        ("model.contrastive.sentense=1", "model.contrastive.sentense: unknown key; did you mean 'sentence'?"),
+        ("model.generator_channels=0", "model.generator_channels: input should be greater than 0 (got 0)"),
+        ("data.image_size=255", "data.image_size: input should be 32, 64, 128 or 256 (got 255)"),
+        ("train.images='many'", "train.images: input should be a valid integer, unable to parse string as an integer"),
+        ("train.precision=float16", "train.precision: input should be 'float32' or 'bfloat16' (got 'float16')"),
+        ("system=dfgun", "systems: there is no 'dfgun'"),
+        ("terms.vml.weight=1", "terms: there is no 'vml'"),
+        ("terms=3", "terms: should be tables such as [terms.image_contrastive]"),
+        ("train=3", "train: input should be a valid dictionary"),
+        ("optim.betas=[0.5]", "optim.betas.1: missing"),
+        ("train.batch_size", "--set train.batch_size: should be KEY=VALUE"),
+        ("=3", "--set =3: should be KEY=VALUE"),
+        ("train..seed=3", "--set train..seed=3: should be KEY=VALUE"),
+    ],
+)
+def test_a_wrong_key_or_value_is_said_in_words(assignment: str, message: str) -> None:
+    assert message in fault(assignment)
+
+
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", 'base = "tiny/xmcgan"\nextra = 1\n[train]\nbatch_size = 1\nsede = 3\n')
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    assert "train.sede: unknown key; did you mean 'seed'?" in str(caught.value)
+
+
+def test_missing_keys_say_what_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.toml", 'system = "xmcgan"\n[data]\nimage_size = 64\n')
+    with pytest.raises(RecipeError, match=r"data\.shards: missing \(folder that `t2i prepare` wrote\)"):
+        load_recipe(path)
+    with pytest.raises(RecipeError, match="system: missing; available: .*xmcgan"):
+        load_recipe(write(tmp_path / "empty.toml", ""))
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        load_recipe(write(tmp_path / "a.toml", "train = [\n"))
+    (tmp_path / "b.toml").write_bytes(b'description = "caf\xe9"\n')
+    with pytest.raises(RecipeError, match="byte 18 is not UTF-8"):
+        load_recipe(str(tmp_path / "b.toml"))
+    with pytest.raises(RecipeError, match="this is a data recipe"):
+        load_recipe("data/coco")
+    with pytest.raises(RecipeError, match="this is a training recipe"):
+        load_data_recipe(str(find("xmcgan")))
+    with pytest.raises(RecipeError, match="dataset: missing; available: coco"):
+        load_data_recipe(write(tmp_path / "c.toml", "seed = 3\n"))
+    with pytest.raises(RecipeError, match="readers: there is no 'cocoo'; did you mean 'coco'"):
+        load_data_recipe(write(tmp_path / "d.toml", 'dataset = "cocoo"\n'))
+
+
+def test_bases_are_joined_key_by_key_and_circles_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.toml", 'base = "b"\n[train]\nseed = 1\n')
+    write(tmp_path / "b.toml", 'base = "tiny/xmcgan"\n[train]\nbatch_size = 6\n')
+    joined = load_recipe(str(tmp_path / "a.toml"))
+    assert (joined.train.seed, joined.train.batch_size, joined.system) == (1, 6, "xmcgan")
+    write(tmp_path / "b.toml", 'base = "a"\n')
+    with pytest.raises(RecipeError, match="leads back to this recipe"):
+        read(tmp_path / "a.toml")
+    assert merge({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}}) == {"a": {"x": 1, "y": 3}, "b": 1}
+
+
+def test_overrides_read_toml_and_else_plain_text() -> None:
+    raw = override({}, ["a.b=3", "a.c=[1, 2]", "text.model=/home/me/bert", "d='3'", "e=true", "f=x=y"])
+    assert raw == {"a": {"b": 3, "c": [1, 2]}, "text": {"model": "/home/me/bert"}, "d": "3", "e": True, "f": "x=y"}
+
+
+def test_a_recipe_survives_being_written_and_cannot_change() -> None:
+    recipe = load_recipe("xmcgan", ['description="a \\"quoted\\" line\\nand é, \\\\ \\u0001"', "text.model=/x y"])
+    again = parse(tomllib.loads(to_toml(recipe)), "again")
+    assert again.model_dump() == recipe.model_dump()
+    with pytest.raises(ValidationError):
+        recipe.train.seed = 3

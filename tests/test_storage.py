@@ -1,0 +1,28 @@
+"""Files are whole or not there."""
+
+from pathlib import Path
+
+import pytest
+
+from t2icli.storage import sha256, write_atomically, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, half)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_json_and_hash(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"ü": 1})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ü": 1\n}\n'
+    write_text(tmp_path / "b", "abc")
+    assert sha256(tmp_path / "b") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
