@@ -129,11 +129,16 @@ def test_smaller_sizes_leave_out_the_widest_levels_of_128() -> None:
     def widths(blocks: nn.ModuleList) -> list[int]:
         return [block.conv1.out_channels for block in blocks]
 
-    assert widths(full.generator.fine_blocks) == [384, 192, 96]
-    assert widths(small.generator.fine_blocks) == [192, 96]
-    assert widths(smallest.generator.fine_blocks) == [96]
+    def generator_widths(system: XMCGAN) -> list[int]:
+        g = system.generator
+        return [g.coarse_blocks[0].conv0.in_channels, *widths(g.coarse_blocks), *widths(g.fine_blocks)]
+
+    assert generator_widths(full) == [1536, 1536, 768, 384, 192, 96]
+    assert generator_widths(small) == [768, 768, 384, 192, 96]
+    assert generator_widths(smallest) == [384, 384, 192, 96]
     assert widths(full.discriminator.blocks)[:4] == [96, 192, 384, 768]
-    assert widths(small.discriminator.blocks)[:4] == [96, 192, 384, 768]
+    assert widths(small.discriminator.blocks) == [96, 192, 384, 768, 768]
+    assert widths(smallest.discriminator.blocks) == [96, 192, 384, 384]
 
 
 # ---------------------------------------------------------------------------- attention and modulation
