@@ -28,7 +28,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("bert")
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    words = "a red blue bus dog on the street sea grass of in".split()
+    words = ["a", "red", "blue", "bus", "dog", "on", "the", "street", "sea", "grass", "of", "in"]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *words, *letters, *(f"##{c}" for c in letters)]
     vocabulary = list(dict.fromkeys(vocabulary))
     config = BertConfig(

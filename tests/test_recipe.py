@@ -28,7 +28,9 @@ def test_a_bare_name_a_path_and_recipes_slash_name_mean_the_shipped_one(tmp_path
     assert find("xmcgan") == find("recipes/xmcgan.toml") == find("xmcgan.toml") == shipped
     assert find("coco", folder="data") == recipes.shipped_folder() / "data" / "coco.toml"
     load_recipe("recipes/tiny/xmcgan.toml")
-    assert "recipes/tiny/xmcgan.toml: no such file here; taking the recipe that comes with t2i" in capsys.readouterr().err
+    assert (
+        "recipes/tiny/xmcgan.toml: no such file here; taking the recipe that comes with t2i" in capsys.readouterr().err
+    )
     own = tmp_path / "xmcgan.toml"
     write(own, 'base = "tiny/xmcgan"\n[train]\nseed = 7\n')
     assert find("xmcgan.toml") == Path("xmcgan.toml")

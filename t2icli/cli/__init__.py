@@ -3,17 +3,9 @@
 A verb's body imports one function and calls it, so ``t2i --help`` stays fast: nothing here imports torch.
 """
 
-import errno
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NoReturn
-
 import typer
 
-from t2icli.console import say
-from t2icli.errors import DiskFull, Interrupted, OutOfMemory, UserError
+from t2icli.ending import ending
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,32 +35,3 @@ def main() -> None:
     """Run the program."""
     with ending():
         app()
-
-
-@contextmanager
-def ending() -> Iterator[None]:
-    """Turn a user's mistake into one message and the exit code of its kind; other faults keep their traceback."""
-    try:
-        yield
-    except UserError as mistake:
-        stop(mistake)
-    except KeyboardInterrupt:
-        stop(Interrupted("interrupted; what was finished is kept, and the same command goes on from there"))
-    except BrokenPipeError:  # the reader of our output has left, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" at {fault.filename}" if fault.filename else ""
-        stop(DiskFull(f"no space left{where}; what was finished is kept, and the same command goes on from there"))
-    except (MemoryError, RuntimeError) as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ != "OutOfMemoryError":
-            raise
-        stop(OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels"))
-
-
-def stop(mistake: UserError) -> NoReturn:
-    """Print the message and leave with the code of its kind."""
-    say(f"t2i: {mistake}")
-    sys.exit(mistake.exit_code)

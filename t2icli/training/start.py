@@ -15,6 +15,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from t2icli import registry
 from t2icli.console import say
 from t2icli.data.shards import ShardFolder
+from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
 from t2icli.recipe import Recipe, find, load_recipe, parse, shipped_folder, to_toml
 from t2icli.setting import Setting
@@ -90,8 +91,6 @@ def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str])
 
 def one_process(recipe: str, folder: Path, weights: Sequence[str]) -> None:
     """What each of several processes runs; its mistakes are printed and end it as in a single process."""
-    from t2icli.cli import ending
-
     with ending():
         train(parse(tomllib.loads(recipe), "recipe"), lambda: folder, weights)
 

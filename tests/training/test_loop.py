@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from t2icli.errors import DataError, Diverged, DiskFull, Interrupted, Preempted
+from t2icli.errors import DataError, DiskFull, Diverged, Interrupted, Preempted
 from t2icli.sampling import open_run, read_weights
 from t2icli.systems.xmcgan import XMCGAN
 from t2icli.training import checkpoint as checkpoint_module

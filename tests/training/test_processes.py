@@ -16,7 +16,9 @@ from t2icli.training.checkpoint import WEIGHTS
 def run_t2i(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "t2icli", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == code, done.stderr
     return done
 
@@ -38,7 +40,8 @@ def test_two_processes_equal_one_with_the_double_batch(tiny_shards: Path, tmp_pa
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=2e-5, rtol=1e-4, msg=name)
     lines = [
-        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("one", "two")
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
     ]
     for a, b in zip(*lines, strict=True):
         for key in a.keys() - {"images_per_second"}:
@@ -54,7 +57,16 @@ def test_two_processes_equal_one_with_the_double_batch(tiny_shards: Path, tmp_pa
 def test_torchrun_starts_the_same_and_mistakes_keep_their_code(tiny_shards: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "t2icli", "train", "tiny/xmcgan", "--set", f"data.shards={tiny_shards}", "--set", "train.images=8"]
+    command += [
+        "-m",
+        "t2icli",
+        "train",
+        "tiny/xmcgan",
+        "--set",
+        f"data.shards={tiny_shards}",
+        "--set",
+        "train.images=8",
+    ]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )

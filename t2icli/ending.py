@@ -1,0 +1,40 @@
+"""How the program ends: a user's mistake in one message and the exit code of its kind."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from t2icli.console import say
+from t2icli.errors import DiskFull, Interrupted, OutOfMemory, UserError
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn a user's mistake into one message and the exit code of its kind; other faults keep their traceback."""
+    try:
+        yield
+    except UserError as mistake:
+        stop(mistake)
+    except KeyboardInterrupt:
+        stop(Interrupted("interrupted; what was finished is kept, and the same command goes on from there"))
+    except BrokenPipeError:  # the reader of our output has left, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" at {fault.filename}" if fault.filename else ""
+        stop(DiskFull(f"no space left{where}; what was finished is kept, and the same command goes on from there"))
+    except (MemoryError, RuntimeError) as fault:
+        if not isinstance(fault, MemoryError) and type(fault).__name__ != "OutOfMemoryError":
+            raise
+        stop(OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels"))
+
+
+def stop(mistake: UserError) -> NoReturn:
+    """Print the message and leave with the code of its kind."""
+    say(f"t2i: {mistake}")
+    sys.exit(mistake.exit_code)

@@ -1,0 +1,88 @@
+"""Scores of runs, with a stand-in for the trained generator."""
+
+import json
+
+import pytest
+from conftest import StandInRun, pictures, save, write_shards
+
+from t2icli import scoring
+from t2icli.errors import DataError, UserError
+from t2icli.scoring import Request, score
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "recipe.toml").touch()
+    stand_in = StandInRun(folder, write_shards(tmp_path / "shards"), "scenes-2k")
+    monkeypatch.setattr(scoring, "open_run", lambda path, overrides: stand_in)
+    return stand_in
+
+
+def request(run, inception, **changes):
+    return Request(run.folder, **({"metrics": ["fid"], "samples": 9, "seeds": 2, "weights": [inception]} | changes))
+
+
+def test_result_of_a_run_has_the_whole_tuple(run, inception):
+    result = score(request(run, inception))
+    (path,) = (run.folder / "eval").glob("scenes-2k-*.json")
+    assert json.loads(path.read_text()) == result
+    assert result["protocol"] == "scenes-2k*"
+    assert "9 generated images instead of 2,000" in result["deviations"]
+    assert "noise seeds 0, 1 instead of 0, 1, 2" in result["deviations"]
+    assert "generated images are 32x32 instead of 64x64" in result["deviations"]
+    assert result["target"]["weights_sha256"] == "c" * 64
+    assert result["target"]["images_trained"] == 1234
+    generated = result["generated"]
+    assert (generated["quantisation"], generated["seeds"]) == ("round", [0, 1])
+    assert len(generated["captions"]["sha256"]) == 64
+    assert {"choice": "image-passes", "count": 9, "seed": 0}.items() <= generated["captions"].items()
+    assert (result["real"]["count"], result["real"]["split"]) == (9, "val")
+    entry = result["metrics"]["fid-tf"]
+    values = [row["fid-tf"] for row in entry["per_seed"]]
+    assert [row["seed"] for row in entry["per_seed"]] == [0, 1]
+    assert entry["value"] == pytest.approx(sum(values) / 2)
+    assert entry["std_over_seeds"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    assert values[0] != values[1]
+
+
+def test_batch_size_changes_no_pixel(run, inception, monkeypatch):
+    monkeypatch.setattr(scoring, "BLOCK", 4)
+    pixels = [
+        score(request(run, inception, batch_size=size, seeds=1))["generated"]["pixels_sha256"] for size in (32, 3, 4)
+    ]
+    assert pixels[0] == pixels[1] == pixels[2]
+    assert all(indices in ([0, 1, 2, 3], [4, 5, 6, 7], [8]) for _, indices, _ in run.asked)
+
+
+def test_results_of_the_same_second_do_not_replace_each_other(run):
+    for _ in range(3):
+        score(request(run, "inception-tf=absent", seeds=1))
+    assert len(list((run.folder / "eval").iterdir())) == 3
+
+
+def test_against_other_real_images(run, inception, tmp_path):
+    real = save(tmp_path / "real", pictures(8, seed=5))
+    result = score(request(run, inception, against=real, seeds=1))
+    assert (result["real"]["kind"], result["real"]["count"]) == ("images", 8)
+    assert "real images from a folder instead of the val split of scenes" in result["deviations"]
+    assert result["generated"]["captions"]["from"] == str(run.recipe.data.shards)
+
+
+def test_against_other_shards_also_takes_their_captions(run, inception, tmp_path):
+    other = write_shards(tmp_path / "other", counts=(12,), dataset="coco")
+    result = score(request(run, inception, against=other, seeds=1))
+    assert result["real"]["path"] == result["generated"]["captions"]["from"] == str(other)
+    assert "real images with dataset 'coco' instead of 'scenes'" in result["deviations"]
+
+
+def test_protocol_without_captions_is_no_protocol_for_runs(run, inception):
+    with pytest.raises(UserError, match="protocol folders: says nothing about captions"):
+        score(request(run, inception, protocol="folders"))
+
+
+def test_run_whose_shards_are_gone(run, inception):
+    run.recipe.data.values["shards"] = run.folder / "gone"
+    with pytest.raises(DataError, match="gone: no such folder; make it with 't2i prepare"):
+        score(request(run, inception))
