@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,8 @@ def main() -> None:
         adam(system.discriminator, recipe.optim.discriminator_lr, recipe.optim),
     ]
     batches = [batch(images, size, system.noise_dim) for _ in range(recipe.train.d_steps)]
-    times = [seconds(lambda: train_step(system, {}, batches, *optimizers, nullcontext)) for _ in range(options.steps + 3)]
+    step = partial(train_step, system, {}, batches, *optimizers, nullcontext)
+    times = [seconds(step) for _ in range(options.steps + 3)]
     median = statistics.median(times[3:])
     shown = images * len(batches)
     print(f"{options.recipe}, {size} px, batch {images}, {options.threads} threads, torch {torch.__version__}")

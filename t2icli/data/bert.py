@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from t2icli.data.manifest import TextIdentity, sha256_of
+from t2icli.data.manifest import TextIdentity
 from t2icli.errors import EnvironmentFault, RecipeError
+from t2icli.storage import sha256
 
 BUNDLED = {"scenes-bert": Path(__file__).parent.parent / "assets" / "scenes-bert"}
 WEIGHTS = "model.safetensors"
@@ -50,7 +51,7 @@ class BertEncoder:
         return TextIdentity(
             model=self.model if self.model in BUNDLED or self.revision != "folder" else str(self.folder.resolve()),
             revision=self.revision,
-            sha256=sha256_of(self.folder / WEIGHTS),
+            sha256=sha256(self.folder / WEIGHTS),
             tokenizer=self._tokenizer_hash(),
             max_tokens=self.max_tokens,
             dim=self.config.hidden_size,

@@ -21,11 +21,12 @@ import torch
 
 from t2icli.data.bert import BertEncoder
 from t2icli.data.images import ImageError, load_picture
-from t2icli.data.manifest import ShardEntry, sha256_of
+from t2icli.data.manifest import ShardEntry
 from t2icli.data.plan import Settings, Task
 from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Record
 from t2icli.errors import DataError, OutOfMemory
+from t2icli.storage import sha256
 
 IMAGES_AT_ONCE = 50  # their captions go through BERT together; small, so that progress is seen to move
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -139,7 +140,7 @@ def describe(shard: Shard, task: Task) -> Done:
         raise DataError(f"{shard.path}: not a shard that prepare wrote") from None
     tokens = sum(shard.token_count(caption) for caption in range(shard.caption_count))
     size = shard.path.stat().st_size
-    entry = ShardEntry(task.file, task.split, len(shard), shard.caption_count, tokens, size, sha256_of(shard.path))
+    entry = ShardEntry(task.file, task.split, len(shard), shard.caption_count, tokens, size, sha256(shard.path))
     return Done(
         entry, tuple(report["left_out"]), report["notes"], tuple(report["repaired"]), report["truncated_captions"]
     )

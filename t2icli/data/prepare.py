@@ -21,11 +21,12 @@ from t2icli.console import progress, say
 from t2icli.data import plan as planning
 from t2icli.data.bert import BertEncoder
 from t2icli.data.build import Advance, Done, build_all
-from t2icli.data.manifest import NAME, SCHEMA, entries, read_json, read_manifest, totals, write_atomically, write_json
+from t2icli.data.manifest import NAME, SCHEMA, entries, read_json, read_manifest, totals
 from t2icli.data.plan import Plan, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
+from t2icli.storage import write_json, write_text
 
 PLAN = "plan.json"
 QUARANTINE = "quarantine.jsonl"
@@ -111,7 +112,7 @@ def settle(out: Path, plan: Plan, overwrite: bool) -> None:
     """Make the folder one of this plan, or say what is in the way."""
     if overwrite:
         clear(out)
-    for stale in out.glob("*.tmp-*"):
+    for stale in out.glob(".*.tmp"):
         stale.unlink()
     path = out / PLAN
     there = read_json(path) if path.is_file() else None
@@ -195,7 +196,7 @@ def run(out: Path, plan: Plan, settings: planning.Settings, workers: int, advanc
 
 def accept(left_out: Sequence[dict[str, Any]], listed: int, max_bad: float, out: Path) -> None:
     """Write down what was left out; refuse to go on when it is too much."""
-    write_atomically(out / QUARANTINE, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in left_out))
+    write_text(out / QUARANTINE, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in left_out))
     bad = unusable_images(list(left_out))
     if bad <= max_bad * listed:
         return

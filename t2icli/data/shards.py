@@ -27,9 +27,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest, sha256_of, sync_folder
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest
 from t2icli.data.source import Box
 from t2icli.errors import DataError
+from t2icli.storage import sha256, write_atomically
 
 # ---------------------------------------------------------------------------- writing
 
@@ -78,9 +79,9 @@ class Column:
 
 def write_shard(path: Path, content: ShardContent, attributes: dict[str, str | int]) -> None:
     """Write a shard so that it is either absent or whole, and the same bytes for the same content."""
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    try:
-        columns = pack(content)
+    columns = pack(content)
+
+    def write(temporary: Path) -> None:
         offsets = lay_out(temporary, columns, {**attributes, "categories": json.dumps(content.categories)})
         with temporary.open("r+b") as file:
             for name, column in columns.items():
@@ -88,12 +89,8 @@ def write_shard(path: Path, content: ShardContent, attributes: dict[str, str | i
                     file.seek(offsets[name])
                     for piece in column.pieces:
                         file.write(piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, column.kind).data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+
+    write_atomically(path, write)
 
 
 def pack(content: ShardContent) -> dict[str, Column]:
@@ -342,7 +339,7 @@ class ShardFolder:
         self.has_pad_sum = bool(self.manifest["recipe"]["text"]["pad_sum"])
         self.image_size = int(self.manifest["recipe"]["images"]["size"])
         self.fit = str(self.manifest["recipe"]["images"]["fit"])
-        self.manifest_hash = sha256_of(self.folder / NAME)
+        self.manifest_hash = sha256(self.folder / NAME)
         self._ends = list(accumulate(entry.images for entry in self.entries))
         self._shards: OrderedDict[int, Shard] = OrderedDict()
 

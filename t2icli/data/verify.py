@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.console import progress
-from t2icli.data.manifest import ShardEntry, entries, read_manifest, sha256_of, totals
+from t2icli.data.manifest import ShardEntry, entries, read_manifest, totals
 from t2icli.data.shards import Shard
 from t2icli.errors import DataError
+from t2icli.storage import sha256
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def examine(path: Path, entry: ShardEntry) -> list[str]:
     size = path.stat().st_size
     if size != entry.bytes:
         return [f"{path}: {size} bytes instead of {entry.bytes}"]
-    if sha256_of(path) == entry.sha256:
+    if sha256(path) == entry.sha256:
         return []
     try:
         rows = Shard(path).damage()

@@ -11,8 +11,9 @@ import torch_fidelity.feature_extractor_inceptionv3 as torch_fidelity_inception
 from PIL import Image
 from torch import nn
 
-from t2icli.data.manifest import ShardEntry, TextIdentity, sha256_of
+from t2icli.data.manifest import ShardEntry, TextIdentity
 from t2icli.data.shards import ShardContent, StoredCaption, StoredImage, write_shard
+from t2icli.storage import sha256
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,7 @@ def write_shards(folder, counts=(5, 4), split="val", dataset="scenes", size=32, 
                 texts.append(StoredCaption(row, text, np.array([1, 2, 3], np.int32), words))
         path = folder / f"{split}-{number:05}-of-{len(counts):05}.h5"
         write_shard(path, ShardContent(images, texts, dim=4), {"split": split})
-        sizes = {"tokens": 3 * len(texts), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        sizes = {"tokens": 3 * len(texts), "bytes": path.stat().st_size, "sha256": sha256(path)}
         entries.append(asdict(ShardEntry(path.name, split, count, len(texts), **sizes)))
         first += count
     recipe = {"images": {"size": size, "fit": "squash"}, "text": {"pad_sum": False}}

@@ -11,6 +11,7 @@ from t2icli.data.scenes.captions import CAPTIONS, describe
 from t2icli.data.scenes.drawing import Region, paint
 from t2icli.data.scenes.world import CATEGORIES, Scene, compose
 from t2icli.errors import DataError
+from t2icli.storage import write_text
 
 CARD = "scenes.json"
 # Raised whenever the same seed would give other pictures or captions, so that old folders are drawn again.
@@ -26,11 +27,12 @@ def draw(folder: Path, size: int = 64, train: int = 4000, val: int = 2000, seed:
     card = {"version": VERSION, "size": size, **counts, "max_objects": max_objects, "seed": seed}
     if read_card(folder) == {**card, "complete": True}:
         return
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
     # The card comes first as a claim on the folder and last as the word that all is there.
-    write_json(folder / CARD, {**card, "complete": False})
+    write_text(folder / CARD, json.dumps({**card, "complete": False}))
     for split, count in counts.items():
         draw_split(folder, split, count, size, seed, max_objects)
-    write_json(folder / CARD, {**card, "complete": True})
+    write_text(folder / CARD, json.dumps({**card, "complete": True}))
 
 
 def read_card(folder: Path) -> dict[str, Any] | None:
@@ -78,8 +80,8 @@ def draw_split(folder: Path, split: str, count: int, size: int, seed: int, max_o
     for stale in (folder / name).glob("COCO_*.jpg"):
         if stale.name not in wanted:
             stale.unlink(missing_ok=True)
-    write_json(folder / "annotations" / f"captions_{name}.json", captions)
-    write_json(folder / "annotations" / f"instances_{name}.json", instances)
+    write_text(folder / "annotations" / f"captions_{name}.json", json.dumps(captions))
+    write_text(folder / "annotations" / f"instances_{name}.json", json.dumps(instances))
 
 
 def record(
@@ -115,11 +117,3 @@ def categories() -> list[dict[str, Any]]:
     return [
         {"supercategory": category.group, "id": category.coco_id, "name": name} for name, category in CATEGORIES.items()
     ]
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.part")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(path)
