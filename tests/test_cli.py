@@ -201,7 +201,9 @@ def test_sample(trained: Path) -> None:
     t2i("sample", "a red bus on a street", "-n", "3", "--out", "same.png")
     assert Path("same.png").read_bytes() == first != Path("other.png").read_bytes()
     Path("captions.txt").write_text("a red bus\n\na blue dog on the grass\n", encoding="utf-8")
-    result = json.loads(t2i("sample", "--file", "captions.txt", "-n", "2", "--single", "--out", "many", "--json").stdout)
+    result = json.loads(
+        t2i("sample", "--file", "captions.txt", "-n", "2", "--single", "--out", "many", "--json").stdout
+    )
     assert [Path(p).name for p in result["paths"]] == ["000000.png", "000001.png", "000002.png", "000003.png"]
     lines = [json.loads(line) for line in Path("many/captions.jsonl").read_text().splitlines()]
     assert lines[2] == {"file": "000002.png", "captions": ["a blue dog on the grass"]}
