@@ -29,7 +29,7 @@ from t2icli.data.scenes.understanding import NOUNS, PLACE_WORDS
 HERE = Path(__file__).parent
 OUT = HERE.parent / "t2icli" / "assets" / "scenes-bert"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-ENDINGS = "s es ed er est ing ly y ies en ion al ful less ness ment man men way ball board light".split()
+ENDINGS = ["s", "es", "ed", "er", "est", "ing", "ly", "y", "ies", "en", "ion", "al", "ful", "less", "ness", "ment", "man", "men", "way", "ball", "board", "light"]
 # Random streams of scenes used here; those of drawn data sets have three numbers, these have two.
 TRAINING_STREAM, HELD_OUT_STREAM = 7001, 7002
 MAX_TOKENS = 28

@@ -120,8 +120,9 @@ def clean(records: list[Record], split: str, keep: int, left_out: list[dict[str,
 
 
 def clean_caption(text: str) -> str:
-    """Without control characters and lone surrogates (no UTF-8 exists for those), spaces single."""
-    kept = (" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+    """Without control characters, lone surrogates (no UTF-8 exists for those) and invisible marks; spaces single."""
+    kinds = ((c, unicodedata.category(c)) for c in text)
+    kept = (" " if kind in ("Cc", "Cs") else c for c, kind in kinds if kind != "Cf")
     return " ".join("".join(kept).split())
 
 
