@@ -10,6 +10,9 @@ from typing import NoReturn
 from t2icli.console import say
 from t2icli.errors import DiskFull, Interrupted, OutOfMemory, UserError
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+
 
 @contextmanager
 def ending() -> Iterator[None]:
@@ -24,14 +27,23 @@ def ending() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+        place = fault.filename2 or fault.filename
+        if fault.errno in WRONG_PLACE and place:
+            stop(UserError(f"{place}: {fault.strerror}; name a place that can be read and written"))
+        if fault.errno not in NO_SPACE:
             raise
-        where = f" at {fault.filename}" if fault.filename else ""
+        where = f" at {place}" if place else ""
         stop(DiskFull(f"no space left{where}; what was finished is kept, and the same command goes on from there"))
     except (MemoryError, RuntimeError) as fault:
-        if not isinstance(fault, MemoryError) and type(fault).__name__ != "OutOfMemoryError":
+        if not memory_is_spent(fault):
             raise
         stop(OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels"))
+
+
+def memory_is_spent(fault: Exception) -> bool:
+    """Whether a fault says so: Python's, a GPU's, or a plain RuntimeError of torch's allocator on the CPU."""
+    named = isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError"
+    return named or "DefaultCPUAllocator" in str(fault)
 
 
 def stop(mistake: UserError) -> NoReturn:

@@ -34,7 +34,7 @@ from t2icli.errors import RecipeError
 class Section(BaseModel):
     """One table of a recipe: an unknown key is an error, and values cannot change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # ---------------------------------------------------------------------------- data recipes
@@ -217,11 +217,7 @@ def load_data_recipe(name: str, overrides: Sequence[str] = ()) -> DataRecipe:
     raw = override(read(path), overrides)
     if "system" in raw:
         raise RecipeError(f"{path}: this is a training recipe (for t2i train); a data recipe has the key 'dataset'")
-    dataset = raw.get("dataset")
-    if not isinstance(dataset, str):
-        raise RecipeError(
-            f"{path}: dataset: missing; available: {', '.join(registry.available('t2icli.data.readers'))}"
-        )
+    dataset = name_in(raw, "dataset", "t2icli.data.readers", str(path))
     config = registry.load("t2icli.data.readers", dataset).Config
     schema = create_model("DataRecipe", __base__=DataRecipe, reader=(config, Field(default_factory=config)))
     return checked(schema, raw, str(path))
@@ -230,10 +226,7 @@ def load_data_recipe(name: str, overrides: Sequence[str] = ()) -> DataRecipe:
 def parse(raw: dict[str, Any], source: str) -> Recipe:
     """A training recipe from its tables; ``source`` is what messages call it."""
     raw = {"terms": {}, "model": {}, **raw}
-    system = raw.get("system")
-    if not isinstance(system, str):
-        names = ", ".join(registry.available("t2icli.systems"))
-        raise RecipeError(f"{source}: system: missing; available: {names}")
+    system = name_in(raw, "system", "t2icli.systems", source)
     if not isinstance(raw["terms"], dict):
         raise RecipeError(f"{source}: terms: should be tables such as [terms.image_contrastive]")
     model = registry.load("t2icli.systems", system).Config
@@ -242,10 +235,19 @@ def parse(raw: dict[str, Any], source: str) -> Recipe:
     return checked(create_model("Recipe", __base__=Recipe, model=(model, ...), terms=(tables, ...)), raw, source)
 
 
+def name_in(raw: dict[str, Any], key: str, package: str, source: str) -> str:
+    """The name of a module of a package, as a recipe's key gives it."""
+    name = raw.get(key)
+    if isinstance(name, str):
+        return name
+    found_there = f"should be a name (got {name!r})" if key in raw else "missing"
+    raise RecipeError(f"{source}: {key}: {found_there}; available: {', '.join(registry.available(package))}")
+
+
 def read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The tables of a recipe file; ``base`` names another recipe that it changes; ``above`` are those built on it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a BOM
     except tomllib.TOMLDecodeError as fault:
         raise RecipeError(f"{path}: not valid TOML: {fault}") from None
     except UnicodeDecodeError as fault:
@@ -255,11 +257,24 @@ def read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = raw.pop("base", None)
     if base is None:
         return raw
-    beside = path.parent / f"{base}.toml"
-    origin = beside if beside.is_file() else find(str(base))
+    if not isinstance(base, str):
+        raise RecipeError(f"{path}: base: should be the name of one recipe (got {base!r})")
+    origin = base_of(path, base)
     if origin.resolve() in (path.resolve(), *above):
         raise RecipeError(f"{path}: base: {base!r} leads back to this recipe; one of them must stand on its own")
     return merge(read(origin, (*above, path.resolve())), raw)
+
+
+def base_of(path: Path, base: str) -> Path:
+    """The recipe that another is built on: one beside it, or a shipped one, which may have the same name."""
+    beside = path.parent / f"{base}.toml"
+    itself = beside.resolve() == path.resolve()
+    if beside.is_file() and not (itself and base in shipped()):
+        return beside
+    try:
+        return shipped_folder() / f"{base}.toml" if itself else find(base)
+    except RecipeError as fault:
+        raise RecipeError(f"{path}: base: {fault}") from None
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -275,13 +290,14 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """Apply ``--set a.b=c``; the value is read as TOML, and as plain text where it is no TOML."""
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        parts = key.strip().split(".")
+        parts = [part.strip() for part in key.split(".")]
         if not equals or not all(parts):
             raise RecipeError(f"--set {assignment}: should be KEY=VALUE, e.g. --set train.batch_size=32")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            parsed = tomllib.loads(f"value = {text}")
         except tomllib.TOMLDecodeError:
-            value = text
+            parsed = {}
+        value = parsed["value"] if len(parsed) == 1 else text  # more than one: text of several lines
         change: Any = value
         for part in reversed(parts):
             change = {part: change}

@@ -9,7 +9,7 @@ from t2icli.errors import UserError
 from t2icli.recipe import (
     DataRecipe,
     Recipe,
-    find,
+    found,
     load_data_recipe,
     load_recipe,
     read,
@@ -45,7 +45,7 @@ def load_either(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe:
 
 def find_anywhere(name: str) -> Path:
     """A recipe by path or name; a data recipe may leave out its folder."""
-    return find(name) if f"data/{name}" not in shipped("data") else find(name, folder="data")
+    return found(name, folder="data" if f"data/{name}" in shipped("data") else "")
 
 
 def show_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:
@@ -65,7 +65,8 @@ def copy_recipe(name: str, target: Path, force: bool) -> None:
         raise UserError(f"{target}: exists already; choose another name, or replace it with --force")
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, source.read_text(encoding="utf-8"))
-    say(f"copied {source}; train it with: t2i train {target}")
+    verb = "prepare" if "dataset" in read(source) else "train"
+    say(f"copied {source}; use it with: t2i {verb} {target}")
     print(target)
 
 

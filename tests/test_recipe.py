@@ -59,7 +59,16 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
         ("system=dfgun", "systems: there is no 'dfgun'"),
         ("terms.vml.weight=1", "terms: there is no 'vml'"),
         ("terms=3", "terms: should be tables such as [terms.image_contrastive]"),
+        ("terms.image_contrastive=3", "terms.image_contrastive: input should be a valid dictionary"),
         ("train=3", "train: input should be a valid dictionary"),
+        ("train.seed.more=3", "train.seed: input should be a valid integer (got {'more': 3})"),
+        ("train.images=[1]", "train.images: input should be a valid integer (got [1])"),
+        ("train.images=3\ntrain.seed=4", "train.images: input should be a valid integer"),
+        ("train.images=", "train.images: input should be a valid integer, unable to parse string as an integer"),
+        ("optim.generator_lr=inf", "optim.generator_lr: input should be a finite number (got inf)"),
+        ("system=3", "system: should be a name (got 3); available: "),
+        ("system=_base", "systems: there is no '_base'"),
+        ("dataset=coco", "this is a data recipe (for t2i prepare)"),
         ("optim.betas=[0.5]", "optim.betas.1: missing"),
         ("train.batch_size", "--set train.batch_size: should be KEY=VALUE"),
         ("=3", "--set =3: should be KEY=VALUE"),
@@ -89,7 +98,7 @@ def test_missing_keys_say_what_they_are(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="not valid TOML"):
+    with pytest.raises(RecipeError, match=r"a\.toml: not valid TOML: .+at end of document"):
         load_recipe(write(tmp_path / "a.toml", "train = [\n"))
     (tmp_path / "b.toml").write_bytes(b'description = "caf\xe9"\n')
     with pytest.raises(RecipeError, match="byte 18 is not UTF-8"):
@@ -104,6 +113,16 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         load_data_recipe(write(tmp_path / "d.toml", 'dataset = "cocoo"\n'))
 
 
+def test_a_file_that_an_editor_began_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbf" + b'base = "tiny/xmcgan"\n')
+    assert load_recipe(str(tmp_path / "bom.toml")).system == "xmcgan"
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"gone\.toml: cannot be read: No such file"):
+        read(tmp_path / "gone.toml")
+
+
 def test_bases_are_joined_key_by_key_and_circles_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.toml", 'base = "b"\n[train]\nseed = 1\n')
     write(tmp_path / "b.toml", 'base = "tiny/xmcgan"\n[train]\nbatch_size = 6\n')
@@ -112,12 +131,40 @@ def test_bases_are_joined_key_by_key_and_circles_are_refused(tmp_path: Path) -> 
     write(tmp_path / "b.toml", 'base = "a"\n')
     with pytest.raises(RecipeError, match="leads back to this recipe"):
         read(tmp_path / "a.toml")
+    with pytest.raises(RecipeError, match="alone.toml: base: 'alone' leads back to this recipe"):
+        read(Path(write(tmp_path / "alone.toml", 'base = "alone"\n')))
+    with pytest.raises(RecipeError, match=r"c\.toml: base: should be the name of one recipe \(got 3\)"):
+        read(Path(write(tmp_path / "c.toml", "base = 3\n")))
+    with pytest.raises(RecipeError, match=r"c\.toml: base: xmcgn: no such recipe file.*did you mean 'xmcgan'"):
+        read(Path(write(tmp_path / "c.toml", 'base = "xmcgn"\n')))
+    own = write(tmp_path / "xmcgan.toml", 'base = "xmcgan"\n[train]\nseed = 7\n')  # the shipped one of this name
+    assert (load_recipe(own).train.seed, load_recipe(own).train.batch_size) == (7, 256)
     assert merge({"a": {"x": 1, "y": 2}, "b": 1}, {"a": {"y": 3}}) == {"a": {"x": 1, "y": 3}, "b": 1}
 
 
 def test_overrides_read_toml_and_else_plain_text() -> None:
     raw = override({}, ["a.b=3", "a.c=[1, 2]", "text.model=/home/me/bert", "d='3'", "e=true", "f=x=y"])
     assert raw == {"a": {"b": 3, "c": [1, 2]}, "text": {"model": "/home/me/bert"}, "d": "3", "e": True, "f": "x=y"}
+    before = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert override(before, ["a={b=5}"]) == {"a": {"b": 5, "c": 2}, "d": 3}  # a table is joined,
+    assert override(before, ["a=6"]) == {"a": 6, "d": 3}  # anything else takes its place,
+    assert override(before, ["d.e=7"]) == {"a": {"b": 1, "c": 2}, "d": {"e": 7}}  # and a table a scalar's
+    assert override(before, ["d=1", "d=2", " a . b = 4 "]) == {"a": {"b": 4, "c": 2}, "d": 2}  # the last one counts
+    assert before == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+@pytest.mark.parametrize(
+    "text", ['"', "\\", "\n", "\r\n", "\t", "é", "\x00", "\x7f", "'''", "\u2028", "\U0001f3a8", "# no"]
+)
+def test_any_text_survives_as_toml(text: str) -> None:
+    recipe = load_recipe("tiny/xmcgan").model_copy(update={"description": f"a{text}b"})
+    assert tomllib.loads(to_toml(recipe))["description"] == f"a{text}b"
+
+
+@pytest.mark.parametrize("rate", [1e-30, 1e22, 0.1, 1 / 3])
+def test_any_number_survives_as_toml(rate: float) -> None:
+    recipe = load_recipe("tiny/xmcgan", [f"optim.eps={rate!r}"])
+    assert tomllib.loads(to_toml(recipe))["optim"]["eps"] == rate
 
 
 def test_a_recipe_survives_being_written_and_cannot_change() -> None:

@@ -1,5 +1,7 @@
 """The folder is the registry."""
 
+from pathlib import Path
+
 import pytest
 
 from t2icli import registry
@@ -17,3 +19,18 @@ def test_an_unknown_name_gets_the_nearest_or_the_list() -> None:
         registry.load("t2icli.systems", "xmc_gan")
     with pytest.raises(RecipeError, match="terms: there is no 'zzz'; available: image_contrastive, perceptual"):
         registry.load("t2icli.terms", "zzz")
+    with pytest.raises(RecipeError, match="systems: there is no '_base'"):
+        registry.load("t2icli.systems", "_base")
+
+
+def test_only_the_module_that_is_asked_for_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "made_up_systems"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "good.py").write_text("build = 3\n")
+    (package / "broken.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.available("made_up_systems") == ["broken", "good"]
+    assert registry.load("made_up_systems", "good").build == 3
+    with pytest.raises(RuntimeError, match="imported"):
+        registry.load("made_up_systems", "broken")

@@ -21,6 +21,7 @@ from t2icli.recipe import Recipe, find, load_recipe, parse, shipped_folder, to_t
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
+from t2icli.training.distributed import World
 from t2icli.training.loop import train
 from t2icli.training.trainer import make_loader, terms_of
 from t2icli.weights import Weights
@@ -42,6 +43,7 @@ def start(
     def choose() -> Path:
         return run_folder.choose_folder(recipe, title, run, new)
 
+    World(0, processes, torch.device("cpu")).share(recipe.train.batch_size)  # refused here once, not in each process
     if dry:
         show_plan(recipe, choose(), weights, json)
         return
