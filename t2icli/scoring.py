@@ -118,9 +118,9 @@ def kind_of(target: Path) -> str:
         raise DataError(f"{target}: is a file; t2i evaluate takes a run folder, its weights or a folder of images")
     if (target / "recipe.toml").is_file():
         return "run"
-    runs = sorted(path.parent.name for path in target.glob("*/recipe.toml"))
-    if runs:
-        raise DataError(f"{target}: holds runs, and is none itself: name one, e.g. {target / runs[-1]}")
+    runs = sorted(path.parent for depth in ("*", "*/*") for path in target.glob(f"{depth}/recipe.toml"))
+    if runs:  # their sample grids must not pass for a folder of images
+        raise DataError(f"{target}: holds runs, and is none itself: name one, e.g. {runs[-1]}")
     if (target / "manifest.json").is_file():
         raise DataError(f"{target}: holds shards of real images; give them with --against")
     if not image_files(target):

@@ -51,7 +51,9 @@ def verbs() -> list[list[str]]:
 
 @pytest.mark.parametrize("verb", verbs(), ids=" ".join)
 def test_help_shows_an_example(verb: list[str]) -> None:
-    assert "Example" in t2i(*verb, "--help").output
+    said = t2i(*verb, "--help").output
+    assert "Example" in said
+    assert f"t2i {' '.join(verb)}" in " ".join(said.split())
 
 
 def test_unknown_verb_and_option() -> None:
@@ -76,6 +78,10 @@ def test_unknown_verb_and_option() -> None:
         (OSError(errno.ENOSPC, "No space left on device", "f"), 8),
         (torch.OutOfMemoryError("CUDA out of memory"), 6),
         (MemoryError(), 6),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), 6),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), 8),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 2),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "f.tmp", None, "f"), 2),
     ],
 )
 def test_exit_codes(fault: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,8 +94,8 @@ def test_exit_codes(fault: BaseException, code: int, capsys: pytest.CaptureFixtu
 def test_a_programming_mistake_keeps_its_traceback() -> None:
     with pytest.raises(RuntimeError, match="ours"), ending():
         raise RuntimeError("ours")
-    with pytest.raises(PermissionError), ending():
-        raise PermissionError(errno.EACCES, "denied")
+    with pytest.raises(FileNotFoundError), ending():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "f")
 
 
 # ---------------------------------------------------------------------------- recipes, runs
@@ -112,6 +118,11 @@ def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     t2i("recipes", "cp", "xmcgan", "my.toml", "--force")
     t2i("recipes", "check", "my.toml", "--set", "train.sede=1", code=3)
     assert "my.toml: train.sede: unknown key; did you mean 'seed'?" in capsys.readouterr().err
+    assert "use it with: t2i prepare coco.toml" in t2i("recipes", "cp", "coco", "coco.toml").stderr
+    assert "dataset" in Path("coco.toml").read_text()
+    said = t2i("recipes", "show", "recipes/xmcgan.toml").stderr
+    assert "recipes/xmcgan.toml: no such file here; taking the recipe that comes" in said
+    assert "did you mean 'xmcgan'" in stderr_of(lambda: t2i("recipes", "show", "xmcgn", code=3))
 
 
 def test_runs(trained: Path) -> None:
@@ -160,6 +171,8 @@ def stderr_of(action: Callable[[], object]) -> str:
         (["--weights", "resnet50"], 2, "should be NAME=PATH"),
         (["--weights", "resnet51=x"], 2, "did you mean 'resnet50'"),
         (["--set", "terms.image_contrastive.weight=1", "--weights", "resnet50=absent.pth", "--new"], 5, "no such file"),
+        (["--nproc", "3", "--new"], 3, "4 images cannot be shared evenly by 3 processes; try 6"),
+        (["--nproc", "4", "--new"], 3, "4 images over 4 processes leave fewer than 2 each"),
         (["--run", "."], 2, "is not empty and holds no run"),
         (["--run", "runs"], 2, "is not empty and holds no run"),
     ],
@@ -190,6 +203,9 @@ def test_a_run_that_another_process_writes_is_left_alone(trained: Path, tiny_sha
 
 
 def test_sample(trained: Path) -> None:
+    Path("here").mkdir()
+    assert "here: Is a directory" in stderr_of(lambda: t2i("sample", "a dog", "--out", "here", code=2))
+    assert list(Path("here").iterdir()) == [] and not list(Path().glob(".*"))
     path = t2i("sample", "a red bus on a street", "-n", "3").stdout.strip()
     assert path == "a-red-bus-on-a-street.png"
     with Image.open(path) as image:
@@ -243,6 +259,74 @@ def test_mistakes_with_sample(trained: Path, tmp_path: Path, tiny_bert: Path) ->
 def test_sample_without_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "no run under runs/" in stderr_of(lambda: t2i("sample", "a dog", code=4))
+
+
+# ---------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate(trained: Path) -> None:
+    few = ("evaluate", "runs/tiny-xmcgan/latest", "--samples", "8", "--seeds", "1")
+    result = json.loads(t2i(*few, "--json").stdout)
+    assert result["protocol"] == "scenes-2k*"
+    assert "8 generated images instead of 2,000" in result["deviations"]
+    assert result["target"]["images_trained"] == 16
+    assert result["metrics"]["scenes-right"]["mean"]["scenes-right (real)"] > 0.5
+    (kept,) = Path("runs/tiny-xmcgan/latest/eval").glob("*.json")
+    assert json.loads(kept.read_text()) == result
+    said = t2i(*few, "--out", "score.json").stdout
+    assert "under scenes-2k*" in said
+    assert "* 8 generated images instead of 2,000" in said
+    again = json.loads(Path("score.json").read_text())
+    assert again["metrics"]["fd-scenes"]["mean"] == result["metrics"]["fd-scenes"]["mean"]
+    assert json.loads(t2i("runs", "ls", "--json").stdout)["runs"][0]["scores"] == 1
+
+
+def test_evaluate_what_sample_drew(trained: Path, tiny_shards: Path) -> None:
+    t2i("sample", "a red bus", "-n", "8", "--single", "--out", "drawn")
+    few = ("evaluate", "drawn", "--against", str(tiny_shards), "--metrics", "fd-scenes", "--json")
+    result = json.loads(t2i(*few).stdout)
+    assert (result["generated"]["count"], result["target"]["kind"]) == (8, "images")
+
+
+def test_mistakes_with_evaluate(trained: Path, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("T2I_WEIGHTS", "TORCH_HOME"):
+        monkeypatch.setenv(variable, str(trained / "none"))
+    monkeypatch.setenv("T2I_OFFLINE", "1")
+    run = "runs/tiny-xmcgan/latest"
+    Path("empty").mkdir()
+    for arguments, code, message in (
+        (["absent"], 4, "no such run and no such folder of images"),
+        (["runs"], 4, "holds runs, and is none itself: name one, e.g. runs/tiny-xmcgan/"),
+        (["runs/tiny-xmcgan"], 4, "holds runs, and is none itself"),
+        (["empty"], 4, "neither a run"),
+        ([str(tiny_shards)], 4, "give them with --against"),
+        ([run, "--samples", "1"], 2, "--samples 1: should be at least 2"),
+        ([run, "--protocol", "scenes-3k"], 2, "did you mean 'scenes-2k'"),
+        ([run, "--metrics", "fidd"], 2, "did you mean 'fid"),
+        ([run, "--metrics", "fid", "--samples", "8", "--seeds", "1"], 5, "T2I_OFFLINE forbids a download"),
+        ([run, "--set", "data.shards=gone"], 4, "gone: no such folder"),
+    ):
+        assert message in stderr_of(lambda a=arguments, c=code: t2i("evaluate", *a, code=c)), message
+
+
+# ---------------------------------------------------------------------------- prepare
+
+
+def test_prepare(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options of the verb; what it writes has tests of its own in tests/data."""
+    monkeypatch.chdir(tmp_path)
+    sizes = ("reader.train=6", "reader.val=2", "reader.size=32", "images.size=32", f"text.model={tiny_bert}")
+    small = ["prepare", "scenes", "--workers", "1", *(word for size in sizes for word in ("--set", size))]
+    plan = json.loads(t2i(*small, "--out", "shards", "--dry-run", "--json").stdout)
+    assert plan["splits"]["train"]["images"] == 6
+    assert not Path("shards").exists()
+    written = json.loads(t2i(*small, "--json").stdout)
+    assert (written["out"], written["images"]) == ("data/scenes", 8)
+    assert json.loads(t2i("prepare", "--verify", "data/scenes", "--json").stdout)["verified"] is True
+    assert t2i("prepare", "--verify", "data/scenes").stdout == ""
+    assert "did you mean 'coco'" in stderr_of(lambda: t2i("prepare", "cocoa", code=3))
+    assert "training recipe" in stderr_of(lambda: t2i("prepare", "xmcgan", code=3))
+    assert "no such folder" in stderr_of(lambda: t2i("prepare", "--verify", "absent", code=4))
 
 
 # ---------------------------------------------------------------------------- the whole chain

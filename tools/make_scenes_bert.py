@@ -29,7 +29,30 @@ from t2icli.data.scenes.understanding import NOUNS, PLACE_WORDS
 HERE = Path(__file__).parent
 OUT = HERE.parent / "t2icli" / "assets" / "scenes-bert"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-ENDINGS = ["s", "es", "ed", "er", "est", "ing", "ly", "y", "ies", "en", "ion", "al", "ful", "less", "ness", "ment", "man", "men", "way", "ball", "board", "light"]
+ENDINGS = [
+    "s",
+    "es",
+    "ed",
+    "er",
+    "est",
+    "ing",
+    "ly",
+    "y",
+    "ies",
+    "en",
+    "ion",
+    "al",
+    "ful",
+    "less",
+    "ness",
+    "ment",
+    "man",
+    "men",
+    "way",
+    "ball",
+    "board",
+    "light",
+]
 # Random streams of scenes used here; those of drawn data sets have three numbers, these have two.
 TRAINING_STREAM, HELD_OUT_STREAM = 7001, 7002
 MAX_TOKENS = 28
@@ -183,7 +206,9 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         if step % 100 == 0 or step == steps - 1:
             seconds = time.monotonic() - start
-            print(f"{step:5d}  words {words_loss.item():.3f}  content {content.item():.3f}  {seconds:.0f} s", flush=True)
+            print(
+                f"{step:5d}  words {words_loss.item():.3f}  content {content.item():.3f}  {seconds:.0f} s", flush=True
+            )
 
 
 @torch.no_grad()
@@ -205,7 +230,9 @@ def probe(body: BertModel, train_set: tuple[Tensor, dict], test_set: tuple[Tenso
     """A fresh linear layer on frozen sentence vectors: shares of held-out captions read rightly."""
     with torch.no_grad():
         vectors = [
-            torch.cat([sentence_of(body(t, attention_mask=(t != 0).long()).last_hidden_state, t) for t in s[0].split(256)])
+            torch.cat(
+                [sentence_of(body(t, attention_mask=(t != 0).long()).last_hidden_state, t) for t in s[0].split(256)]
+            )
             for s in (train_set, test_set)
         ]
     heads = Heads(vectors[0].shape[1])
@@ -289,11 +316,15 @@ def main() -> None:
     tokenizer.model_max_length = 64
     labels = labels_of(captions)
     # Words that mean nothing in the world: a label must not change when one is put in.
-    strangers = [word for word in words if word.isalpha() and len(word) > 2 and word not in set(COLOURS) | set(PLACE_WORDS)]
+    strangers = [
+        word for word in words if word.isalpha() and len(word) > 2 and word not in set(COLOURS) | set(PLACE_WORDS)
+    ]
     strangers = [word for word in strangers if not any(word in name.split() for name in NOUNS)]
     read = [with_strangers(c, strangers, rng) if rng.random() < 0.3 else c for c in captions]
     tokens = encode(tokenizer, read)
-    print(f"{len(captions)} captions, {len(words)} pieces, longest {int((tokens != 0).sum(1).max())} tokens", flush=True)
+    print(
+        f"{len(captions)} captions, {len(words)} pieces, longest {int((tokens != 0).sum(1).max())} tokens", flush=True
+    )
 
     network, body = build(len(words))
     train(network, body, tokens, labels, arguments.steps, arguments.seed)

@@ -73,7 +73,9 @@ def roughened(pictures: Tensor, generator: torch.Generator) -> Tensor:
     floats = pictures.float()
     floats = torch.where(chance(count, 1, 1, 1) < 0.5, floats.flip(3), floats)
     shift = (chance(2) * 9).int() - 4
-    floats = F.pad(floats, (4, 4, 4, 4), mode="replicate")[:, :, 4 + shift[0] : 68 + shift[0], 4 + shift[1] : 68 + shift[1]]
+    floats = F.pad(floats, (4, 4, 4, 4), mode="replicate")[
+        :, :, 4 + shift[0] : 68 + shift[0], 4 + shift[1] : 68 + shift[1]
+    ]
     if chance(1) < 0.6:
         side = 32 if chance(1) < 0.6 else int(28 + 30 * chance(1))
         small = F.interpolate(floats, (side, side), mode="bilinear", antialias=True)

@@ -32,9 +32,8 @@ class Vectors(Protocol):
 def collate_text(encoded: Sequence[Vectors], max_tokens: int, sentence: Sentence) -> Text:
     """Captions side by side, words padded with zeros to ``max_tokens``.
 
-    The sentence vector is the mean of the real tokens' vectors, or for ``padded_sum``, as the released
-    XMC-GAN code has it (shared/spec/xmcgan.md 1.1), the sum over all positions, pads included, divided by
-    the number of real tokens.
+    The sentence vector is the mean of the real tokens' vectors, or for ``padded_sum``, as the released XMC-GAN
+    code has it, the sum over all positions, pads included, divided by the number of real tokens.
     """
     count, dim = len(encoded), encoded[0].words.shape[1]
     words = np.zeros((count, max_tokens, dim), np.float32)

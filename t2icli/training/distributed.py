@@ -39,7 +39,7 @@ class World:
         if batch_size % self.size:
             raise RecipeError(
                 f"train.batch_size: {batch_size} images cannot be shared evenly by {self.size} processes; "
-                f"try {batch_size // self.size * self.size or self.size}"
+                f"try {max(batch_size // self.size, 2) * self.size}"
             )
         if batch_size // self.size < 2:
             raise RecipeError(

@@ -10,7 +10,7 @@ class Ema:
     """A copy of a network whose weights follow it slowly, from its first update on.
 
     Weights are averaged, buffers copied: XMC-GAN evaluates averaged weights with the trained network's own
-    running statistics (xmcgan.md 2.5).
+    running statistics.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

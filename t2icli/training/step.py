@@ -28,7 +28,7 @@ def train_step(
     """
     *extra, last = batches
     for batch in extra:
-        # Only updates of the generator move its running statistics (xmcgan.md 2.5).
+        # Only updates of the generator move its running statistics (as XMC-GAN's released code has it).
         with autocast():
             with torch.no_grad(), buffers_restored(system.generator):
                 fake = system.generate(batch.text, batch.noise)

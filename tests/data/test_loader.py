@@ -23,7 +23,9 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:
-    return all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(tensors(x), tensors(y), strict=True))
+    return all(
+        torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(tensors(x), tensors(y), strict=True)
+    )
 
 
 def test_shapes_and_ranges(tiny_shards: Path) -> None:
