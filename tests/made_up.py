@@ -1,6 +1,11 @@
-"""Batches of random images and captions."""
+"""Batches of random images and captions, and folders of pictures."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from t2icli.batch import Batch, Text
@@ -37,3 +42,19 @@ def half(batch: Batch, rank: int) -> Batch:
         Text(mine(text.words), mine(text.sentence), mine(text.mask), mine(text.tokens)),
         mine(batch.noise),
     )
+
+
+CAPTIONS = ["a red bus on the street", "a blue dog.", "the sea"]
+
+
+def made_up_pictures(root: Path, count: int, size: tuple[int, int] = (48, 32)) -> Path:
+    """Photographs of noise, each with three captions."""
+    root.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    lines = []
+    for number in range(count):
+        pixels = random.integers(0, 255, (4, 4, 3), np.uint8)
+        Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(root / f"{number:03d}.png")
+        lines.append(json.dumps({"file": f"{number:03d}.png", "captions": [f"{c} {number}" for c in CAPTIONS]}))
+    (root / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    return root

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import draw_pictures
+from made_up import made_up_pictures
 from transformers import BertConfig, BertModel
 
 from t2icli.data import prepare as prepare_module
@@ -58,9 +58,7 @@ def test_processes_do_not_change_the_result(prepared, pictures: Path, tmp_path: 
 
 def test_bad_images_are_quarantined_and_too_many_refused(prepared, pictures: Path, tmp_path: Path) -> None:
     (pictures / "003.png").write_bytes(b"no picture")
-    with pytest.raises(
-        DataError, match=r"1 of 12 images \(8\.33%\) cannot be used, .* allows 0\.10%.*003\.png"
-    ):
+    with pytest.raises(DataError, match=r"1 of 12 images \(8\.33%\) cannot be used, .* allows 0\.10%.*003\.png"):
         prepared(pictures, tmp_path / "out")
     (line,) = map(json.loads, (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines())
     assert line["image"].endswith("003.png")
@@ -100,7 +98,7 @@ def test_finished_shards_are_kept_and_the_rest_is_made(prepared, pictures: Path,
 
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_again(prepared, tiny_bert: Path, tmp_path: Path) -> None:
-    root = draw_pictures(tmp_path / "many", 400, size=(320, 240))
+    root = made_up_pictures(tmp_path / "many", 400, size=(320, 240))
     command = [sys.executable, "-m", "t2icli", "prepare", "folder", "--root", str(root), "--out", "killed"]
     for setting in (f"text.model={tiny_bert}", "text.max_tokens=12", "images.size=128", "images_per_shard=20"):
         command += ["--set", setting]

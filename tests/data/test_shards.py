@@ -79,9 +79,7 @@ def test_a_flipped_byte_is_named_with_shard_and_row(prepared, pictures: Path, tm
     shard.path.write_bytes(content)
     damaged = Shard(shard.path)
     assert damaged.image_bytes(1)
-    with pytest.raises(
-        DataError, match=r"train-00000-of-00002.h5: image 2 \(id \d+\): damaged, its crc32"
-    ):
+    with pytest.raises(DataError, match=r"train-00000-of-00002.h5: image 2 \(id \d+\): damaged, its crc32"):
         damaged.image_bytes(2)
     with pytest.raises(DataError, match=r"train-00000-of-00002.h5: image 2"):
         verify(out)

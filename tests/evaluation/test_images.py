@@ -60,7 +60,7 @@ def test_truncated_file_is_named_when_it_is_read(tmp_path):
 def test_mixed_sizes_are_named(tmp_path):
     save(tmp_path / "small", pictures(2))
     save(tmp_path / "large", pictures(3, size=48))
-    with pytest.raises(DataError, match=r"images of several sizes: 48x48 \(3\), 32x32 \(2\); .* t2i prepare"):
+    with pytest.raises(DataError, match=r"images of several sizes: 48x48 \(3\), 32x32 \(2\); .*Make shards of them"):
         FolderImages(tmp_path)
 
 

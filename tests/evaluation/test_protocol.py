@@ -141,4 +141,4 @@ def test_draw_is_a_function_of_its_seed(split):
     assert [(one.image, one.which) for one in first[:4]] == PINNED
 
 
-PINNED: list[tuple[int, int]] = []
+PINNED: list[tuple[int, int]] = [(8, 0), (2, 0), (6, 1), (7, 0)]  # images: RandomState(1).permutation(9)
