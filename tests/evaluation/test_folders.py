@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import pictures, save, write_shards
+from small_shards import pictures, save, write_shards
 from torch_fidelity import calculate_metrics
 
 from t2icli.errors import DataError, EnvironmentFault, UserError

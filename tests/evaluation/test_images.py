@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import pictures, save, write_shards
 from PIL import Image
+from small_shards import pictures, save, write_shards
 
 from t2icli.data.shards import ShardFolder
 from t2icli.errors import DataError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import pictures
+from small_shards import pictures
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 

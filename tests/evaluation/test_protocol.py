@@ -2,7 +2,7 @@ import tomllib
 from dataclasses import replace
 
 import pytest
-from conftest import write_shards
+from small_shards import write_shards
 
 from t2icli.data.shards import ShardFolder
 from t2icli.errors import RecipeError, UserError

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import StandInRun, pictures, save, write_shards
+from small_shards import StandInRun, pictures, save, write_shards
 
 from t2icli import scoring
 from t2icli.errors import DataError, UserError
