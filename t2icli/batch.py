@@ -1,4 +1,4 @@
-"""The three types that flow through training; the only place where their shapes are explained.
+"""The types that flow through training; the only place where their shapes are explained.
 
 B images, T word positions, D numbers per word vector, S pixels a side, Z numbers of noise.
 """
@@ -14,10 +14,10 @@ from torch import Tensor
 class Text:
     """Captions as a frozen text encoder gives them."""
 
-    words: Tensor  # (B, T, D) one vector per token, [CLS] and [SEP] included; zero where the mask is False
+    words: Tensor  # (B, T, D) one vector a token (BERT's [CLS] and [SEP] included); zero where the mask is False
     sentence: Tensor  # (B, D)
     mask: Tensor  # (B, T) bool, True where a token is
-    tokens: Tensor  # (B, T) token ids, 0 where the mask is False
+    tokens: Tensor  # (B, T) ids in the vocabulary of the encoder, 0 where the mask is False
 
     def to(self, device: torch.device) -> Self:
         """The same captions on a device."""
@@ -31,6 +31,8 @@ class Batch:
     image: Tensor  # (B, 3, S, S) float in [-1, 1]
     text: Text
     noise: Tensor  # (B, Z) standard normal
+    captions: tuple[str, ...]  # B texts that terms may read with encoders of their own
+    classes: Tensor  # (B,) int64, -1 where the data set has none; images of one class are no negatives of each other
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ def made_up_batch(size: int, noise_dim: int, images: int = 4, seed: int = 0) -> 
     """Random images of a size with random captions and noise."""
     generator = torch.Generator().manual_seed(seed + 1)
     image = torch.rand(images, 3, size, size, generator=generator) * 2 - 1
-    return Batch(image, made_up_text(images, seed=seed), torch.randn(images, noise_dim, generator=generator))
+    noise = torch.randn(images, noise_dim, generator=generator)
+    captions = tuple(f"{CAPTIONS[i % len(CAPTIONS)]} {'and more ' * (i % 4)}" for i in range(images))
+    return Batch(image, made_up_text(images, seed=seed), noise, captions, torch.full((images,), -1))
 
 
 def half(batch: Batch, rank: int) -> Batch:
@@ -41,6 +43,8 @@ def half(batch: Batch, rank: int) -> Batch:
         mine(batch.image),
         Text(mine(text.words), mine(text.sentence), mine(text.mask), mine(text.tokens)),
         mine(batch.noise),
+        batch.captions[rank * len(batch.captions) // 2 : (rank + 1) * len(batch.captions) // 2],
+        mine(batch.classes),
     )
 
 

@@ -33,6 +33,10 @@ class System(nn.Module):
         """What the generator minimises, without the recipe's terms."""
         raise NotImplementedError
 
+    def drawing_noise(self, noise: Tensor) -> Tensor:
+        """What ``generate`` is given when pictures are drawn for people and scores, from standard normal noise."""
+        return noise
+
     def joint_losses(self, batch: Batch, fake: Fake) -> tuple[Losses, Losses]:
         """Both from one pass of the discriminator, for ``update = "simultaneous"``; nothing is detached."""
         return self.d_losses(batch, fake), self.g_losses(batch, fake)
