@@ -25,6 +25,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Real images, each with one of its captions."""
+
+    image: Tensor  # (B, 3, S, S) float in [-1, 1]
+    captions: tuple[str, ...]  # B texts
+    classes: Tensor  # (B,) int64, -1 where the data set has none; images of one class are no negatives of each other
+
+    def to(self, device: torch.device) -> Self:
+        """The same pairs on a device."""
+        image = self.image.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return type(self)(image, self.captions, self.classes.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Real images with their captions, and the noise for the images to be generated from them."""
 
@@ -32,7 +46,7 @@ class Batch:
     text: Text
     noise: Tensor  # (B, Z) standard normal
     captions: tuple[str, ...]  # B texts that terms may read with encoders of their own
-    classes: Tensor  # (B,) int64, -1 where the data set has none; images of one class are no negatives of each other
+    classes: Tensor  # (B,) as in ``Pairs``
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, no_grad
 
 from t2icli.batch import Batch, Fake
-from t2icli.encoders.imagenet import Features, FrozenImageNetwork, Network
+from t2icli.encoders._imagenet import Features, FrozenImageNetwork, Network
 from t2icli.losses.contrastive import pairwise
 from t2icli.setting import Setting
 from t2icli.terms._base import Term, TermConfig

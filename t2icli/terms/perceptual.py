@@ -9,7 +9,7 @@ from torch import Tensor, no_grad
 from torch.nn import functional as F
 
 from t2icli.batch import Batch, Fake
-from t2icli.encoders.imagenet import Features, FrozenImageNetwork, Network
+from t2icli.encoders._imagenet import Features, FrozenImageNetwork, Network
 from t2icli.setting import Setting
 from t2icli.terms._base import Term, TermConfig
 from t2icli.weights import Weights

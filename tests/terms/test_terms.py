@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from t2icli import registry
 from t2icli.batch import Batch, Fake
-from t2icli.encoders.imagenet import FrozenImageNetwork
+from t2icli.encoders._imagenet import FrozenImageNetwork
 from t2icli.errors import EnvironmentFault
 from t2icli.losses.contrastive import pairwise
 from t2icli.recipe import load_recipe
@@ -213,7 +213,7 @@ def test_unpublished_weights_must_be_given(
 @pytest.mark.slow
 def test_vgg19(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The classifier's 124 million numbers are views of a few, so that the file stays small."""
-    monkeypatch.setattr("t2icli.encoders.imagenet.BUILDERS", {"vgg19": plain_vgg19})
+    monkeypatch.setattr("t2icli.encoders._imagenet.BUILDERS", {"vgg19": plain_vgg19})
     torch.manual_seed(0)
     state = {}
     for key, value in plain_vgg19(None, "meta").state_dict().items():

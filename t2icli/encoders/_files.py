@@ -1,0 +1,63 @@
+"""Trained encoders on disk: safetensors whose header says everything that is needed to build them again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from t2icli import registry
+from t2icli.encoders._base import Encoder
+from t2icli.errors import DataError, RecipeError
+from t2icli.vocabulary import Vocabulary
+
+WEIGHTS = Path("weights") / "encoder.safetensors"
+HEADER = "t2i-encoder"  # the key of the header
+
+
+def header_of(encoder: Encoder, name: str, model: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+    """What a file says about the encoder in it; ``model`` is its [model] table."""
+    words = encoder.vocabulary
+    header = {"encoder": name, "model": model, "vocabulary": words.words, "vocabulary_sha256": words.sha256, **facts}
+    return {HEADER: json.dumps(header, ensure_ascii=False)}
+
+
+def find_encoder(given: Path) -> Path:
+    """The file of weights that a recipe's key means: the file itself, or a run of ``t2i pretrain-encoders``."""
+    file = given if given.is_file() else given / WEIGHTS
+    if file.is_file():
+        return file
+    if given.is_dir():
+        raise DataError(f"{given}: has no {WEIGHTS}; is it a run of t2i pretrain-encoders that has saved already?")
+    raise DataError(f"{given}: no such encoder; train one with t2i pretrain-encoders (t2i recipes ls shows recipes)")
+
+
+def load_encoder(given: Path, *kinds: str) -> tuple[Encoder, dict[str, Any]]:
+    """A frozen encoder, in evaluation mode, and its header; one of another kind than ``kinds`` is refused."""
+    file = find_encoder(given)
+    header, tensors = read_encoder(file)
+    name = header["encoder"]
+    if kinds and name not in kinds:
+        raise RecipeError(f"{file}: holds an encoder of kind {name!r}; needed: {' or '.join(kinds)}")
+    module = registry.load("t2icli.encoders", name)
+    encoder: Encoder = module.build(
+        module.Config.model_validate(header["model"]), Vocabulary(header["vocabulary"]), None
+    )
+    try:
+        encoder.load_state_dict(tensors)
+    except RuntimeError as fault:
+        raise DataError(f"{file}: does not fit its header: {str(fault).splitlines()[1].strip()}") from None
+    return encoder.eval().requires_grad_(False), header
+
+
+def read_encoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file."""
+    try:
+        with safe_open(file, framework="pt") as content:
+            header = json.loads((content.metadata() or {})[HEADER])
+            return header, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as fault:
+        raise DataError(f"{file}: damaged, or no safetensors file: {fault}") from None
+    except KeyError:
+        raise DataError(f"{file}: holds weights, but of no encoder that t2i pretrain-encoders trained") from None
