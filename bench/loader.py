@@ -16,7 +16,7 @@ import torch
 from t2icli.data.loader import Loader
 from t2icli.data.prepare import prepare
 from t2icli.data.shards import ShardFolder
-from t2icli.recipe import load_data_recipe
+from t2icli.recipe_files import load_data_recipe
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import torch
 from t2icli.data.bert import BertEncoder
 from t2icli.data.images import load_picture
 from t2icli.data.prepare import prepare, read_source
-from t2icli.recipe import load_data_recipe
+from t2icli.recipe_files import load_data_recipe
 
 IMAGES, CAPTIONS = 200, 1000  # at most so many are timed apart
 

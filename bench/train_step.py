@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from t2icli import registry
 from t2icli.batch import Batch, Text
-from t2icli.recipe import load_recipe
+from t2icli.recipe_files import load_recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
 from t2icli.systems.xmcgan import AttentionalModulation, UpBlock, double

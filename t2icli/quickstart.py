@@ -7,7 +7,7 @@ from pathlib import Path
 
 from t2icli.console import say
 from t2icli.data.prepare import prepare
-from t2icli.recipe import load_data_recipe, load_recipe
+from t2icli.recipe_files import load_data_recipe, load_recipe
 from t2icli.sampling import open_run, sample
 from t2icli.scoring import Request, score
 from t2icli.training.loop import train

@@ -6,16 +6,19 @@ from pathlib import Path
 
 from t2icli.console import say
 from t2icli.errors import UserError
-from t2icli.recipe import (
-    DataRecipe,
-    Recipe,
+from t2icli.recipe import DataRecipe, EncoderRecipe, Recipe
+from t2icli.recipe_files import (
+    KINDS,
     found,
+    kind_of,
     load_data_recipe,
+    load_encoder_recipe,
     load_recipe,
     read,
     shipped,
     shipped_folder,
     to_toml,
+    verb_of,
 )
 from t2icli.storage import write_text
 
@@ -25,22 +28,24 @@ def list_recipes(as_json: bool) -> None:
     rows = []
     for name in shipped():
         raw = read(shipped_folder() / f"{name}.toml")
-        verb = "prepare" if "dataset" in raw else "train"
-        rows.append({"name": name, "verb": verb, "description": raw.get("description", "")})
+        rows.append({"name": name, "verb": verb_of(raw), "description": raw.get("description", "")})
     if as_json:
         print(json.dumps({"recipes": rows}, ensure_ascii=False))
         return
     width = max(len(row["name"]) for row in rows)
-    for verb in ("prepare", "train"):
+    for _, verb in KINDS.values():
         for row in rows:
             if row["verb"] == verb:
-                print(f"{row['verb']:8}{row['name'].removeprefix('data/'):{width}}  {row['description']}")
+                print(f"{row['verb']:18}{row['name'].removeprefix('data/'):{width}}  {row['description']}")
 
 
-def load_either(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe:
+LOADERS = {"dataset": load_data_recipe, "encoder": load_encoder_recipe, "system": load_recipe}
+
+
+def load_any(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe | EncoderRecipe:
     """A recipe of whichever kind the file is."""
     path = find_anywhere(name)
-    return (load_data_recipe if "dataset" in read(path) else load_recipe)(str(path), overrides)
+    return LOADERS[kind_of(read(path))](str(path), overrides)
 
 
 def find_anywhere(name: str) -> Path:
@@ -50,7 +55,7 @@ def find_anywhere(name: str) -> Path:
 
 def show_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Print a recipe resolved."""
-    recipe = load_either(name, overrides)
+    recipe = load_any(name, overrides)
     print(json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False) if as_json else to_toml(recipe), end="")
     if as_json:
         print()
@@ -65,16 +70,15 @@ def copy_recipe(name: str, target: Path, force: bool) -> None:
         raise UserError(f"{target}: exists already; choose another name, or replace it with --force")
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, source.read_text(encoding="utf-8"))
-    verb = "prepare" if "dataset" in read(source) else "train"
-    say(f"copied {source}; use it with: t2i {verb} {target}")
+    say(f"copied {source}; use it with: t2i {verb_of(read(source))} {target}")
     print(target)
 
 
 def check_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:
     """Load a recipe with all its checks; faults end the program with code 3."""
-    recipe = load_either(name, overrides)
-    kind = "data" if isinstance(recipe, DataRecipe) else "training"
+    load_any(name, overrides)
+    what = KINDS[kind_of(read(find_anywhere(name)))][0].partition(" ")[2]
     if as_json:
-        print(json.dumps({"recipe": name, "kind": kind, "valid": True}))
+        print(json.dumps({"recipe": name, "kind": what.removesuffix(" recipe"), "valid": True}))
     else:
-        print(f"{name}: a valid {kind} recipe")
+        print(f"{name}: a valid {what}")

@@ -28,7 +28,8 @@ from t2icli.data.manifest import TextIdentity
 from t2icli.data.shards import ShardFolder, StoredCaption
 from t2icli.data.text import collate_text
 from t2icli.errors import DataError, EnvironmentFault, UserError
-from t2icli.recipe import Recipe, override, parse
+from t2icli.recipe import Recipe
+from t2icli.recipe_files import override, parse
 from t2icli.setting import Setting
 from t2icli.storage import sha256, write_atomically, write_text
 from t2icli.systems._base import System

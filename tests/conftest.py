@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from t2icli.data.prepare import prepare
-from t2icli.recipe import load_data_recipe
+from t2icli.recipe_files import load_data_recipe
 
 torch.set_num_threads(1)  # tests run in parallel; more threads a process would fight over the cores
 

@@ -9,7 +9,7 @@ import typer
 
 from t2icli import errors
 from t2icli.cli import app
-from t2icli.recipe import find
+from t2icli.recipe_files import find
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from t2icli import recipe as recipes
 from t2icli.errors import RecipeError
-from t2icli.recipe import find, load_data_recipe, load_recipe, merge, override, parse, read, to_toml
+from t2icli.recipe_files import find, load_data_recipe, load_recipe, merge, override, parse, read, to_toml
 
 
 def write(path: Path, text: str) -> str:

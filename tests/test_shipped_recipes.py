@@ -10,8 +10,9 @@ import pytest
 
 from t2icli import registry
 from t2icli.errors import RecipeError
-from t2icli.recipe import Recipe, load_data_recipe, load_recipe, shipped, shipped_folder, to_toml, toml_lines
-from t2icli.recipe_book import load_either
+from t2icli.recipe import Recipe
+from t2icli.recipe_book import load_any
+from t2icli.recipe_files import load_data_recipe, load_recipe, shipped, shipped_folder, to_toml, toml_lines
 from t2icli.training.trainer import terms_of
 
 every_recipe = pytest.mark.parametrize("name", shipped())
@@ -42,21 +43,21 @@ def tables(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 @every_recipe
 def test_loads_and_says_what_it_is(name: str) -> None:
-    recipe = load_either(name, [])
+    recipe = load_any(name, [])
     assert recipe.description
 
 
 @every_recipe
 def test_resolved_recipe_says_the_same(name: str, tmp_path: Path) -> None:
     path = tmp_path / "resolved.toml"
-    path.write_text(to_toml(load_either(name, [])), encoding="utf-8")
-    again = load_either(str(path), [])
-    assert again.model_dump() == load_either(name, []).model_dump()
+    path.write_text(to_toml(load_any(name, [])), encoding="utf-8")
+    again = load_any(str(path), [])
+    assert again.model_dump() == load_any(name, []).model_dump()
 
 
 @every_recipe
 def test_mistyped_key_in_any_table_is_refused(name: str, tmp_path: Path) -> None:
-    recipe = load_either(name, [])
+    recipe = load_any(name, [])
     values = recipe.model_dump(mode="json", exclude_none=True)
     found = list(tables(values))
     assert len(found) > 2

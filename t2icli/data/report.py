@@ -7,7 +7,7 @@ from typing import Any
 from t2icli.console import say
 from t2icli.data.prepare import prepare
 from t2icli.data.verify import verify
-from t2icli.recipe import load_data_recipe
+from t2icli.recipe_files import load_data_recipe
 
 
 def prepare_and_report(

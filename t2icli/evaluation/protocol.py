@@ -14,7 +14,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from t2icli import registry
 from t2icli.errors import UserError
-from t2icli.recipe import Section, checked
+from t2icli.recipe import Section
+from t2icli.recipe_files import checked
 
 FOLDER = Path(__file__).parent / "protocols"
 COMPARABLE = 10_000  # below so many images FID is mostly bias, see docs/protocols.md

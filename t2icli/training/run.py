@@ -17,7 +17,8 @@ from typing import Any
 
 from t2icli.console import say
 from t2icli.errors import DataError, RecipeError, UserError
-from t2icli.recipe import Recipe, parse, to_toml
+from t2icli.recipe import Recipe
+from t2icli.recipe_files import parse, to_toml
 from t2icli.storage import write_json, write_text
 
 RUNS = Path("runs")

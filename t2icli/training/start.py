@@ -17,7 +17,8 @@ from t2icli.console import say
 from t2icli.data.shards import ShardFolder
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
-from t2icli.recipe import Recipe, find, load_recipe, parse, shipped_folder, to_toml
+from t2icli.recipe import Recipe
+from t2icli.recipe_files import find, load_recipe, parse, shipped_folder, to_toml
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count

@@ -8,7 +8,7 @@ import pytest
 from made_up import made_up_pictures
 
 from t2icli.data.prepare import prepare
-from t2icli.recipe import load_data_recipe
+from t2icli.recipe_files import load_data_recipe
 
 
 @pytest.fixture

@@ -170,7 +170,7 @@ def test_bytes_per_image_at_full_size(prepared, tiny_bert: Path, tmp_path: Path,
         pytest.skip("no shared/ folder with real photographs beside this checkout")
     shutil.copy(shared / "data" / "bert-vocab" / "vocab.txt", wide)
     from t2icli.data.prepare import prepare
-    from t2icli.recipe import load_data_recipe
+    from t2icli.recipe_files import load_data_recipe
 
     summary = prepare(
         load_data_recipe("coco", [f"text.model={wide}"]), shared / "data" / "coco-mini", tmp_path / "out", workers=1

@@ -10,7 +10,7 @@ from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.captions import caption_hash, draw
 from t2icli.evaluation.evaluate import NETWORKS, find_metrics
 from t2icli.evaluation.protocol import Captions, Facts, Protocol
-from t2icli.recipe import checked
+from t2icli.recipe_files import checked
 from t2icli.registry import available
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from t2icli import registry
 from t2icli.batch import Batch, Fake
-from t2icli.recipe import Recipe, load_recipe
+from t2icli.recipe import Recipe
+from t2icli.recipe_files import load_recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
 from t2icli.training.step import total, train_step

@@ -16,7 +16,7 @@ from t2icli.batch import Batch, Fake
 from t2icli.encoders._imagenet import FrozenImageNetwork
 from t2icli.errors import EnvironmentFault
 from t2icli.losses.contrastive import pairwise
-from t2icli.recipe import load_recipe
+from t2icli.recipe_files import load_recipe
 from t2icli.setting import Setting
 from t2icli.terms._base import Term
 from t2icli.training.trainer import build as build_trainer

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from t2icli.recipe import Recipe, load_recipe
+from t2icli.recipe import Recipe
+from t2icli.recipe_files import load_recipe
 
 MakeRecipe = Callable[..., Recipe]
 
