@@ -39,6 +39,15 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """What the loader gives for one update."""
+
+    pairs: Pairs
+    noise: Tensor  # (B, Z) standard normal
+    stored: Text | None  # BERT's vectors of the captions; None: a matcher will read them
+
+
+@dataclass(frozen=True)
 class Batch:
     """Real images with their captions, and the noise for the images to be generated from them."""
 

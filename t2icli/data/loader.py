@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from t2icli.batch import Batch, Text
+from t2icli.batch import Loaded, Pairs, Text
 from t2icli.data.shards import Shard, ShardFolder
 from t2icli.data.text import Sentence, collate_text
 from t2icli.errors import DataError, UserError
+from t2icli.vocabulary import words_of
 
 # Random crops of pictures that kept their proportions: the margin that the field has used since AttnGAN
 # (resize to 76, crop 64).
@@ -44,7 +45,8 @@ class Sampling:
     image_size: int
     batch_size: int  # all processes together
     d_steps: int
-    sentence: Sentence
+    sentence: Sentence | None  # None: captions are not given as stored vectors
+    max_words: int | None
     flip: bool
     noise_dim: int
     seed: int
@@ -59,6 +61,7 @@ class Choices:
     caption: NDArray[np.float64]  # in [0, 1): which of the captions
     crop: NDArray[np.float64]  # (B, 2) in [0, 1): how far down and to the right
     flip: NDArray[np.bool_]
+    words: NDArray[np.int64]  # seeds: which words of a caption that is too long
 
 
 @lru_cache(maxsize=2)  # two, because a step can lie on the border of two epochs
@@ -67,44 +70,52 @@ def epoch_order(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return stream(seed, ORDER, epoch).permutation(images)
 
 
-class Batches(Dataset[list[list[Tensor]]]):
-    """Item i is what training step i needs: for each discriminator step the tensors of a local batch."""
+class Batches(Dataset[list[list[Any]]]):
+    """Item i is what training step i needs: for each discriminator step the parts of a local batch."""
 
     def __init__(self, folder: ShardFolder, sampling: Sampling) -> None:
         self.folder, self.sampling = folder, sampling
         self.batches_per_epoch = len(folder) // sampling.batch_size
 
-    def __getitem__(self, step: int) -> list[list[Tensor]]:
+    def __getitem__(self, step: int) -> list[list[Any]]:
         d_steps = self.sampling.d_steps
         return [self.batch(number) for number in range(step * d_steps, (step + 1) * d_steps)]
 
-    def batch(self, number: int) -> list[Tensor]:
-        """This process's rows of a global batch: image, the fields of ``Text``, noise."""
+    def batch(self, number: int) -> list[Any]:
+        """This process's rows of a global batch: image, captions, classes, noise, and stored text field by field."""
         s = self.sampling
         epoch, position = divmod(number, self.batches_per_epoch)
         order = epoch_order(len(self.folder), s.seed, epoch)[position * s.batch_size : (position + 1) * s.batch_size]
-        chance = stream(s.seed, CHOICES, number)
-        choices = Choices(
-            chance.random(s.batch_size), chance.random((s.batch_size, 2)), chance.random(s.batch_size) < 0.5
-        )
+        choices = self.choices(number)
         noise = stream(s.seed, NOISE, number).standard_normal((s.batch_size, s.noise_dim), np.float32)
         local = s.batch_size // s.world
         rows = range(s.rank * local, (s.rank + 1) * local)
         places = [self.folder.locate(int(order[row])) for row in rows]
-        image = self.images(places, choices, rows)
-        captions = [
-            StoredCaptionView(shard, choose(shard.captions(row), choices.caption[i]))
+        chosen = [
+            (shard, choose(shard.captions(row), choices.caption[i]))
             for (shard, row), i in zip(places, rows, strict=True)
         ]
-        text = collate_text(captions, self.folder.max_tokens, s.sentence)
-        return [
-            image,
-            text.words,
-            text.sentence,
-            text.mask,
-            text.tokens,
-            torch.from_numpy(noise[rows.start : rows.stop]),
+        captions = [
+            some_words(shard.text(caption), s.max_words, int(choices.words[i]))
+            for (shard, caption), i in zip(chosen, rows, strict=True)
         ]
+        classes = torch.tensor([int(shard.classes[row]) for shard, row in places])
+        parts = [self.images(places, choices, rows), captions, classes, torch.from_numpy(noise[rows.start : rows.stop])]
+        if s.sentence is None:
+            return parts
+        views = [StoredCaptionView(shard, caption) for shard, caption in chosen]
+        text = collate_text(views, self.folder.max_tokens, s.sentence)
+        return [*parts, text.words, text.sentence, text.mask, text.tokens]
+
+    def choices(self, number: int) -> Choices:
+        """What chance decides for a global batch."""
+        chance, count = stream(self.sampling.seed, CHOICES, number), self.sampling.batch_size
+        return Choices(
+            caption=chance.random(count),
+            crop=chance.random((count, 2)),
+            flip=chance.random(count) < 0.5,
+            words=chance.integers(2**62, size=count),
+        )
 
     def images(self, places: Sequence[tuple[Shard, int]], choices: Choices, rows: range) -> Tensor:
         """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8.
@@ -152,6 +163,15 @@ def choose(captions: range, chance: float) -> int:
     return captions[int(chance * len(captions))]
 
 
+def some_words(caption: str, limit: int | None, seed: int) -> str:
+    """A caption of no more than ``limit`` words: of a longer one a random choice in their order, as AttnGAN has it."""
+    words = words_of(caption) if limit is not None else []
+    if limit is None or len(words) <= limit:
+        return caption
+    kept = np.sort(np.random.default_rng(seed).permutation(len(words))[:limit])
+    return " ".join(words[i] for i in kept)
+
+
 def shrink(image: Image.Image, height: int, width: int) -> Image.Image:
     """Antialiased, by the filter that ``prepare`` uses."""
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
@@ -178,7 +198,8 @@ class Loader:
         image_size: int,
         batch_size: int,
         d_steps: int = 1,
-        sentence: Sentence = "masked_mean",
+        sentence: Sentence | None = "masked_mean",
+        max_words: int | None = None,
         flip: bool = True,
         noise_dim: int = 128,
         seed: int = 0,
@@ -187,13 +208,18 @@ class Loader:
         workers: int = 0,
     ) -> None:
         self.folder, self.workers = folder, workers
-        self.sampling = Sampling(image_size, batch_size, d_steps, sentence, flip, noise_dim, seed, rank, world)
+        self.sampling = Sampling(
+            image_size, batch_size, d_steps, sentence, max_words, flip, noise_dim, seed, rank, world
+        )
         check(folder, self.sampling)
 
-    def batches(self, start_step: int = 0) -> Iterator[list[Batch]]:
+    def batches(self, start_step: int = 0) -> Iterator[list[Loaded]]:
         """From a step on: for each step ``d_steps`` batches of this process, in pinned memory where there is CUDA."""
-        for tensors in self._loader(itertools.count(start_step)):
-            yield [Batch(image, Text(*text), noise) for image, *text, noise in tensors]
+        for step in self._loader(itertools.count(start_step)):
+            yield [
+                Loaded(Pairs(image, tuple(captions), classes), noise, Text(*text) if text else None)
+                for image, captions, classes, noise, *text in step
+            ]
 
     def _loader(self, steps: Iterable[int]) -> DataLoader[Any]:
         return DataLoader(
@@ -229,6 +255,11 @@ def check(folder: ShardFolder, sampling: Sampling) -> None:
         raise UserError(
             f"train.batch_size = {s.batch_size} cannot be shared equally by {s.world} processes; "
             f"use a multiple of {s.world}"
+        )
+    if s.sentence is not None and not folder.word_dim:
+        raise DataError(
+            f"{where}: its captions have no BERT vectors (it was prepared with text.model = 'none'); name a matcher "
+            "that reads them (text.matcher), or prepare the data with --set text.model=google-bert/bert-base-uncased"
         )
     if s.sentence == "padded_sum" and not folder.has_pad_sum:
         raise DataError(

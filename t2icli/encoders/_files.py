@@ -5,22 +5,36 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from t2icli import registry
 from t2icli.encoders._base import Encoder
 from t2icli.errors import DataError, RecipeError
+from t2icli.storage import write_atomically
 from t2icli.vocabulary import Vocabulary
 
 WEIGHTS = Path("weights") / "encoder.safetensors"
 HEADER = "t2i-encoder"  # the key of the header
 
 
-def header_of(encoder: Encoder, name: str, model: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
-    """What a file says about the encoder in it; ``model`` is its [model] table."""
-    words = encoder.vocabulary
-    header = {"encoder": name, "model": model, "vocabulary": words.words, "vocabulary_sha256": words.sha256, **facts}
-    return {HEADER: json.dumps(header, ensure_ascii=False)}
+def save_encoder(path: Path, name: str, encoder: nn.Module, facts: dict[str, Any] | None = None) -> None:
+    """Weights, the [model] table that builds the network again, its vocabulary, and what else is to be known of it.
+
+    ``name`` is the kind: a module of this folder. ``encoder`` has a ``config`` and a ``vocabulary``.
+    """
+    config, words = encoder.config, encoder.vocabulary
+    header = {
+        "encoder": name,
+        "model": config.model_dump(mode="json", exclude_none=True),
+        "vocabulary": words.words,
+        "vocabulary_sha256": words.sha256,
+        **(facts or {}),
+    }
+    text = {HEADER: json.dumps(header, ensure_ascii=False)}
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in encoder.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=text))
 
 
 def find_encoder(given: Path) -> Path:

@@ -29,7 +29,7 @@ class WordEncoder(nn.Module):
 
     def __init__(self, config: WordsConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.vocabulary, self.dim = vocabulary, config.dim
+        self.config, self.vocabulary, self.dim = config, vocabulary, config.dim
         self.embedding = nn.Embedding(len(vocabulary), config.embedding_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.lstm = nn.LSTM(config.embedding_dim, config.dim // 2, batch_first=True, bidirectional=True)

@@ -1,16 +1,20 @@
 """What every auxiliary loss of the generator offers to the training loop."""
 
+from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
 
 from t2icli.batch import Batch, Fake
 from t2icli.recipe import Section, weight
 from t2icli.weights import Found
 
+Losses = dict[str, Tensor]  # name -> scalar, already weighted
+
 
 class TermConfig(Section):
     """What the table of every term has."""
 
     weight: float = weight("of the loss; a term of weight zero is not built")
+    warm_up: NonNegativeInt = Field(0, description="real images over which the weight rises evenly from zero")
 
     def pretrained(self) -> tuple[str, ...]:
         """Names of the published weights that the term needs."""
@@ -24,8 +28,8 @@ class Term(nn.Module):
     inside; the real side of a comparison carries no gradient.
     """
 
-    used: tuple[Found, ...] = ()  # pretrained weights, for the run's card
+    used: tuple[Found, ...] = ()  # pretrained weights, for the run's card and to know the run by
 
-    def forward(self, batch: Batch, fake: Fake) -> Tensor:
-        """The weighted loss, a scalar."""
+    def forward(self, batch: Batch, fake: Fake) -> Losses:
+        """The weighted losses by name."""
         raise NotImplementedError

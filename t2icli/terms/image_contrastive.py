@@ -5,13 +5,13 @@ pretrained encoder. The released code takes the 1000 logits of a ResNet-50 (the 
 """
 
 from pydantic import Field, PositiveFloat
-from torch import Tensor, no_grad
+from torch import no_grad
 
 from t2icli.batch import Batch, Fake
 from t2icli.encoders._imagenet import Features, FrozenImageNetwork, Network
 from t2icli.losses.contrastive import pairwise
 from t2icli.setting import Setting
-from t2icli.terms._base import Term, TermConfig
+from t2icli.terms._base import Losses, Term, TermConfig
 from t2icli.weights import Weights
 
 
@@ -38,13 +38,14 @@ class ImageContrastive(Term):
         self.used = (found,)
         self.network = FrozenImageNetwork(config.network, config.features, found)
 
-    def forward(self, batch: Batch, fake: Fake) -> Tensor:
+    def forward(self, batch: Batch, fake: Fake) -> Losses:
         """Compare the last stage's images with the real ones."""
         with no_grad():
             real = self.network(batch.image)
         generated = self.network(fake.images[-1])
         c = self.config
-        return c.weight * pairwise(generated, real, c.temperature, self.negatives, c.symmetric)
+        loss = pairwise(generated, real, c.temperature, self.negatives, c.symmetric)
+        return {"pairs": c.weight * loss}
 
 
 build = ImageContrastive

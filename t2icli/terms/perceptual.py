@@ -5,13 +5,13 @@ The paper of XMC-GAN reports an ablation with such a loss in place of the contra
 """
 
 from pydantic import Field
-from torch import Tensor, no_grad
+from torch import no_grad
 from torch.nn import functional as F
 
 from t2icli.batch import Batch, Fake
 from t2icli.encoders._imagenet import Features, FrozenImageNetwork, Network
 from t2icli.setting import Setting
-from t2icli.terms._base import Term, TermConfig
+from t2icli.terms._base import Losses, Term, TermConfig
 from t2icli.weights import Weights
 
 
@@ -36,11 +36,11 @@ class Perceptual(Term):
         self.used = (found,)
         self.network = FrozenImageNetwork(config.network, config.features, found)
 
-    def forward(self, batch: Batch, fake: Fake) -> Tensor:
+    def forward(self, batch: Batch, fake: Fake) -> Losses:
         """Compare the last stage's images with the real ones."""
         with no_grad():
             real = self.network(batch.image)
-        return self.config.weight * F.mse_loss(self.network(fake.images[-1]), real)
+        return {"distance": self.config.weight * F.mse_loss(self.network(fake.images[-1]), real)}
 
 
 build = Perceptual

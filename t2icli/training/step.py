@@ -7,16 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from t2icli.batch import Batch
+from t2icli.batch import Batch, Fake
 from t2icli.systems._base import Losses, System
 from t2icli.training.distributed import average_gradients
 
 Autocast = Callable[[], AbstractContextManager[object]]
+Terms = Mapping[str, Callable[[Batch, Fake], Losses]]
 
 
 def train_step(
     system: System,
-    terms: Mapping[str, nn.Module],
+    terms: Terms,
     batches: Sequence[Batch],
     generator_optimizer: Optimizer,
     discriminator_optimizer: Optimizer,
@@ -41,7 +42,7 @@ def train_step(
     if system.update == "simultaneous":  # both gradients at the same weights, before either step
         with autocast():
             d, g = system.joint_losses(last, fake)
-            g |= {name: term(last, fake) for name, term in terms.items()}
+            g |= losses_of(terms, last, fake)
         total(d).backward(inputs=list(system.discriminator.parameters()), retain_graph=True)
         total(g).backward(inputs=list(system.generator.parameters()))
         update(discriminator_optimizer, system.discriminator)
@@ -51,10 +52,15 @@ def train_step(
         total(d).backward(inputs=list(system.discriminator.parameters()))
         update(discriminator_optimizer, system.discriminator)
         with autocast():
-            g = system.g_losses(last, fake) | {name: term(last, fake) for name, term in terms.items()}
+            g = system.g_losses(last, fake) | losses_of(terms, last, fake)
         total(g).backward(inputs=list(system.generator.parameters()))
     update(generator_optimizer, system.generator)
     return {f"d/{k}": v.detach() for k, v in d.items()} | {f"g/{k}": v.detach() for k, v in g.items()}
+
+
+def losses_of(terms: Terms, batch: Batch, fake: Fake) -> Losses:
+    """The losses of all terms, each named ``term/part``."""
+    return {f"{name}/{part}": loss for name, term in terms.items() for part, loss in term(batch, fake).items()}
 
 
 def total(losses: Losses) -> Tensor:
