@@ -134,7 +134,7 @@ class MatcherReader:
         unknown = sorted({word for caption in captions for word in words_of(caption) if word not in known})
         if unknown:
             say(f"words that this run does not know are passed over: {', '.join(unknown[:10])}")
-        return self.read(captions)
+        return self.read(self.cut(captions))
 
     def stored(self, folder: ShardFolder, captions: Sequence[tuple[int, int]]) -> Text:
         """See ``Reader``."""
@@ -142,12 +142,16 @@ class MatcherReader:
         for picture, which in captions:
             shard, row = folder.locate(picture)
             texts.append(shard.text(shard.captions(row)[which]))
-        return self.read(texts)
+        return self.read(self.cut(texts))
+
+    def cut(self, captions: Sequence[str]) -> list[str]:
+        """The first words of captions, as many as are read when pictures are drawn."""
+        return [" ".join(words_of(caption)[: self.drawn_words]) for caption in captions]
 
     @torch.no_grad()
     def read(self, captions: Sequence[str]) -> Text:
-        """The first words of captions, as many as are read."""
-        return self.encoder.read([" ".join(words_of(caption)[: self.drawn_words]) for caption in captions])
+        """Captions by the frozen encoder."""
+        return self.encoder.read(captions)
 
     def identity(self) -> dict[str, Any]:
         """See ``Reader``."""

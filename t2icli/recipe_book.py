@@ -1,7 +1,7 @@
 """The recipes as a user looks through them: ls, show, cp, check."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from t2icli.console import say
@@ -39,7 +39,11 @@ def list_recipes(as_json: bool) -> None:
                 print(f"{row['verb']:18}{row['name'].removeprefix('data/'):{width}}  {row['description']}")
 
 
-LOADERS = {"dataset": load_data_recipe, "encoder": load_encoder_recipe, "system": load_recipe}
+LOADERS: dict[str, Callable[[str, Sequence[str]], Recipe | DataRecipe | EncoderRecipe]] = {
+    "dataset": load_data_recipe,
+    "encoder": load_encoder_recipe,
+    "system": load_recipe,
+}
 
 
 def load_any(name: str, overrides: Sequence[str]) -> Recipe | DataRecipe | EncoderRecipe:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,9 @@ from torchvision.utils import make_grid
 from t2icli import registry
 from t2icli.batch import Text
 from t2icli.console import say
-from t2icli.data.bert import BertEncoder
-from t2icli.data.manifest import TextIdentity
-from t2icli.data.shards import ShardFolder, StoredCaption
-from t2icli.data.text import collate_text
-from t2icli.errors import DataError, EnvironmentFault, UserError
+from t2icli.data.shards import ShardFolder
+from t2icli.errors import DataError, UserError
+from t2icli.reading import Reader, trained_reader
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import override, parse
 from t2icli.setting import Setting
@@ -46,63 +43,33 @@ class TrainedRun:
     folder: Path
     recipe: Recipe
     system: System
-    text_identity: TextIdentity
+    reader: Reader
     images: int  # real images it was trained on: the run's clock
     weights_sha256: str
     device: torch.device
 
     def generate(self, captions: Sequence[str], indices: Sequence[int], seed: int) -> Tensor:
         """Pictures for captions, uint8 ``(n, 3, S, S)``; ``indices`` number the pictures for their noise."""
-        return self.draw(self.read(captions), indices, seed)
+        empty = [i for i, caption in enumerate(captions) if not caption.strip()]
+        if empty:
+            raise UserError(f"caption {empty[0] + 1} of {len(captions)} is empty; write what the picture should show")
+        return self.draw(self.reader.captions(captions), indices, seed)
 
     def generate_from_shards(
         self, folder: ShardFolder, captions: Sequence[tuple[int, int]], indices: Sequence[int], seed: int
     ) -> Tensor:
-        """The same for captions whose vectors are stored: pairs of (picture of the split, which of its captions)."""
-        if not self.text_identity.same_vectors(folder.text_identity):
-            raise DataError(
-                f"{folder.folder}: its captions were encoded by {folder.text_identity.model}, but {self.folder} was "
-                f"trained on {self.text_identity.model}; prepare the data with the run's text encoder"
-            )
-        stored = []
-        for picture, which in captions:
-            shard, row = folder.locate(picture)
-            caption = shard.captions(row)[which]
-            stored.append(
-                StoredCaption(row, "", shard.tokens(caption), shard.embedding(caption), shard.pad_sum(caption))
-            )
-        return self.draw(collate_text(stored, folder.max_tokens, self.recipe.text.sentence), indices, seed)
-
-    def read(self, captions: Sequence[str]) -> Text:
-        """Captions as vectors, by the text encoder that the run was trained with."""
-        empty = [i for i, caption in enumerate(captions) if not caption.strip()]
-        if empty:
-            raise UserError(f"caption {empty[0] + 1} of {len(captions)} is empty; write what the picture should show")
-        encoded = self.encoder.encode(list(captions), pad_sum=self.recipe.text.sentence == "padded_sum")
-        return collate_text(encoded, self.text_identity.max_tokens, self.recipe.text.sentence)
-
-    @cached_property
-    def encoder(self) -> BertEncoder:
-        """The BERT of the run's shards, from where it lies now; another one is refused."""
-        model = self.recipe.text.model or self.text_identity.model
-        encoder = BertEncoder(model, self.text_identity.max_tokens, self.device)
-        if not self.text_identity.same_vectors(encoder.identity):
-            raise EnvironmentFault(
-                f"{model}: is not the text encoder of this run: it was trained with {self.text_identity.model} "
-                f"(sha256 {self.text_identity.sha256[:12]}), this one has {encoder.identity.sha256[:12]}; "
-                "say where that one lies with --set text.model=DIR"
-            )
-        return encoder
+        """The same for captions of shards: pairs of (picture of the split, which of its captions)."""
+        return self.draw(self.reader.stored(folder, captions), indices, seed)
 
     @torch.no_grad()
     def draw(self, text: Text, indices: Sequence[int], seed: int) -> Tensor:
-        """Pictures for captions as vectors."""
+        """Pictures for captions that were read."""
         drawn = []
         for start in range(0, len(indices), BATCH):
             part = slice(start, start + BATCH)
             noise = noise_for(indices[part], self.system.noise_dim, seed).to(self.device)
-            piece = Text(text.words[part], text.sentence[part], text.mask[part], text.tokens[part]).to(self.device)
-            drawn.append(to_uint8(self.system.generate(piece, noise).images[-1]).cpu())
+            piece = Text(text.words[part], text.sentence[part], text.mask[part], text.tokens[part])
+            drawn.append(to_uint8(self.system.generate(piece, self.system.drawing_noise(noise)).images[-1]).cpu())
         return torch.cat(drawn)
 
 
@@ -125,16 +92,16 @@ def open_run(run: Path | None, overrides: Sequence[str] = ()) -> TrainedRun:
         raise DataError(f"{path}: has no {WEIGHTS} yet; they are written at the run's first checkpoint")
     header, tensors = read_weights(file)
     recipe = parse(override(header["recipe"], overrides), f"{file} (its recipe)")
-    identity = TextIdentity.from_json(header["text"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    reader = trained_reader(header["text"], recipe, file, device)
     system: System = registry.load("t2icli.systems", recipe.system).build(
-        recipe.model, Setting(recipe.data.image_size, identity.dim)
+        recipe.model, Setting(recipe.data.image_size, reader.dim)
     )
     try:
         system.generator.load_state_dict(tensors)
     except RuntimeError as fault:
         raise DataError(f"{file}: does not fit its recipe: {str(fault).splitlines()[1].strip()}") from None
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return TrainedRun(path, recipe, system.eval().to(device), identity, header["images"], sha256(file), device)
+    return TrainedRun(path, recipe, system.eval().to(device), reader, header["images"], sha256(file), device)
 
 
 def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -60,7 +60,8 @@ class Encoder(nn.Module):
 
     A file of the folder exports ``Config`` (the recipe's [model] table), and ``build(config, vocabulary, weights)``:
     ``weights`` gives pretrained backbones when training begins, and is None when the tensors come from a file.
-    A subclass sets ``config`` and ``vocabulary`` and writes the two methods. It never calls backward or steps an optimizer.
+    A subclass sets ``config`` and ``vocabulary`` and writes the two methods. It never calls backward
+    or steps an optimizer.
     """
 
     validation_images: ClassVar[int] = 1000  # held-out images that ``validate`` is given, fewer where there are fewer

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2icli import registry
 from t2icli.encoders._base import Encoder
@@ -18,10 +18,10 @@ WEIGHTS = Path("weights") / "encoder.safetensors"
 HEADER = "t2i-encoder"  # the key of the header
 
 
-def save_encoder(path: Path, name: str, encoder: nn.Module, facts: dict[str, Any] | None = None) -> None:
+def save_encoder(path: Path, name: str, encoder: Encoder, facts: dict[str, Any] | None = None) -> None:
     """Weights, the [model] table that builds the network again, its vocabulary, and what else is to be known of it.
 
-    ``name`` is the kind: a module of this folder. ``encoder`` has a ``config`` and a ``vocabulary``.
+    ``name`` is the kind: a module of this folder.
     """
     config, words = encoder.config, encoder.vocabulary
     header = {

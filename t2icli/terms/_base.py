@@ -28,6 +28,7 @@ class Term(nn.Module):
     inside; the real side of a comparison carries no gradient.
     """
 
+    warm_up: int = 0  # real images over which the weight rises from zero; the loop sees to it
     used: tuple[Found, ...] = ()  # pretrained weights, for the run's card and to know the run by
 
     def forward(self, batch: Batch, fake: Fake) -> Losses:

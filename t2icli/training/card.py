@@ -29,7 +29,7 @@ class Card:
                 "machine": {"host": platform.node(), "system": platform.platform(), "device": device_name(world)},
                 "processes": world.size,
                 "data": {"shards": str(trainer.folder.folder), "manifest": trainer.folder.manifest_hash},
-                "text": trainer.folder.text_identity.to_json(),
+                "text": trainer.reader.identity(),
                 "weights": [found.record() for term in trainer.terms.values() for found in term.used],
                 "parameters": {
                     "generator": count(trainer.system.generator),

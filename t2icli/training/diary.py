@@ -20,7 +20,7 @@ class Diary:
     def __init__(self, run: Path, trainer: Trainer, world: World, images: int) -> None:
         self.run, self.trainer = run, trainer
         self.card = Card(run, trainer, world)
-        self.grid = SampleGrid(trainer.folder, trainer.recipe, trainer.system.noise_dim, world.device)
+        self.grid = SampleGrid(trainer, world.device)
         self.log = Log(run, images)
         self.left = trainer.steps * trainer.images_per_step - images
 
@@ -49,8 +49,9 @@ class Diary:
         """The averaged generator for others to use, with all it needs said in its header."""
         header = {
             "recipe": self.trainer.recipe.model_dump(mode="json", exclude_none=True),
-            "text": self.trainer.folder.text_identity.to_json(),
+            "text": self.trainer.reader.identity(),
             "images": images,
         }
         save_weights(self.run / WEIGHTS, self.trainer.ema.network, header)
+        self.trainer.reader.keep((self.run / WEIGHTS).parent)
         self.card.write({"images": images, "state": state})

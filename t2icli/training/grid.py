@@ -7,10 +7,9 @@ from torch import Tensor, nn
 from torchvision.utils import save_image
 
 from t2icli.data.loader import Loader
-from t2icli.data.shards import ShardFolder
-from t2icli.recipe import Recipe
 from t2icli.storage import write_atomically
 from t2icli.systems._base import System
+from t2icli.training.trainer import Trainer, stored_sentence
 
 COLUMNS = 16  # captions in a grid
 
@@ -18,22 +17,21 @@ COLUMNS = 16  # captions in a grid
 class SampleGrid:
     """Rows of real pictures, of the averaged generator's and of the trained one's, a caption a column."""
 
-    def __init__(self, folder: ShardFolder, recipe: Recipe, noise_dim: int, device: torch.device) -> None:
+    def __init__(self, trainer: Trainer, device: torch.device) -> None:
+        recipe, folder = trainer.recipe, trainer.folder
         loader = Loader(
             folder,
             image_size=recipe.data.image_size,
             batch_size=min(COLUMNS, len(folder)),
-            d_steps=1,
-            sentence=recipe.text.sentence,
+            sentence=stored_sentence(recipe),
+            max_words=recipe.text.max_words,
             flip=False,
-            noise_dim=noise_dim,
+            noise_dim=trainer.system.noise_dim,
             seed=recipe.train.seed,
-            rank=0,
-            world=1,
-            workers=0,
         )
-        batch = next(loader.batches(0))[0]
-        self.image, self.text, self.noise = batch.image, batch.text.to(device), batch.noise.to(device)
+        loaded = next(loader.batches(0))[0]
+        self.image, self.text = loaded.pairs.image, trainer.reader.loaded(loaded)
+        self.noise = trainer.system.drawing_noise(loaded.noise.to(device))
 
     @torch.no_grad()
     def save(self, path: Path, averaged: nn.Module, system: System) -> None:

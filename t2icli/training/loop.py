@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from t2icli.batch import Batch
+from t2icli.batch import Batch, Fake, Loaded
 from t2icli.console import say
 from t2icli.errors import Diverged, Interrupted, Preempted
+from t2icli.reading import Reader
 from t2icli.recipe import Recipe
+from t2icli.terms._base import Losses, Term
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import Checkpoint
 from t2icli.training.diary import Diary
@@ -43,7 +45,13 @@ def train(recipe: Recipe, choose: Callable[[], Path], weights: Sequence[str] = (
         trainer = build(recipe, Weights(weights), world.device)
         checkpoint = Checkpoint(
             run,
-            {"system": recipe.system, "data": trainer.folder.manifest_hash, "processes": world.size},
+            {
+                "system": recipe.system,
+                "data": trainer.folder.manifest_hash,
+                "text": trainer.reader.identity()["sha256"],
+                "terms": {name: [found.sha256 for found in term.used] for name, term in trainer.terms.items()},
+                "processes": world.size,
+            },
             networks=trainer.system,
             average=trainer.ema.network,
             generator_optimizer=trainer.generator_optimizer,
@@ -73,7 +81,7 @@ def follow(
     clock, per_step, means = trainer.recipe.train, trainer.images_per_step, RunningMeans()
     for batches in batches_from(trainer, world, step):
         torch.manual_seed(hash((clock.seed, step, world.rank)) % 2**63)
-        means.add(one_step(trainer, world, batches))
+        means.add(one_step(trainer, world, batches, step * per_step))
         step += 1
         images, last = step * per_step, step >= trainer.steps
         asked = world.size == 1 or step % STEPS_BETWEEN_QUESTIONS == 0
@@ -98,11 +106,11 @@ def follow(
     return None if last else images
 
 
-def one_step(trainer: Trainer, world: World, batches: Sequence[Batch]) -> dict[str, Tensor]:
-    """All updates of a step, the average's included; returns the losses."""
+def one_step(trainer: Trainer, world: World, batches: Sequence[Batch], images: int = 0) -> dict[str, Tensor]:
+    """All updates of a step, the average's included, ``images`` real ones having been shown; returns the losses."""
     losses = train_step(
         trainer.system,
-        trainer.terms,
+        {name: warmed_up(term, images) for name, term in trainer.terms.items()},
         batches,
         trainer.generator_optimizer,
         trainer.discriminator_optimizer,
@@ -112,18 +120,24 @@ def one_step(trainer: Trainer, world: World, batches: Sequence[Batch]) -> dict[s
     return losses
 
 
+def warmed_up(term: Term, images: int) -> Callable[[Batch, Fake], Losses]:
+    """A term at the weight that it has after so many images."""
+    share = min(1.0, images / term.warm_up) if term.warm_up else 1.0
+    return term if share == 1 else lambda batch, fake: {k: share * loss for k, loss in term(batch, fake).items()}
+
+
 def batches_from(trainer: Trainer, world: World, step: int) -> Iterator[list[Batch]]:
     """Endless batches on the device, from a generator update on."""
     loader = make_loader(trainer.recipe, trainer.folder, trainer.system.noise_dim, world.rank, world.size)
     for batches in loader.batches(step):
-        yield [
-            Batch(
-                batch.image.to(world.device, non_blocking=True, memory_format=torch.channels_last),
-                batch.text.to(world.device),
-                batch.noise.to(world.device, non_blocking=True),
-            )
-            for batch in batches
-        ]
+        yield [complete(trainer.reader, loaded, world.device) for loaded in batches]
+
+
+def complete(reader: Reader, loaded: Loaded, device: torch.device) -> Batch:
+    """A loaded batch on the device, its captions read."""
+    pairs = loaded.pairs.to(device)
+    text = reader.loaded(loaded)
+    return Batch(pairs.image, text, loaded.noise.to(device, non_blocking=True), pairs.captions, pairs.classes)
 
 
 def due(images: int, per_step: int, every: int) -> bool:

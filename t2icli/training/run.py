@@ -29,6 +29,8 @@ MAY_CHANGE = {
     "data.shards",  # may have moved; the manifest's hash is compared instead
     "data.workers",
     "text.model",
+    "text.matcher",  # may have moved; its hash is compared instead
+    "text.drawn_words",
     "train.images",
     "train.log_every",
     "train.sample_every",

@@ -17,6 +17,7 @@ from t2icli.console import say
 from t2icli.data.shards import ShardFolder
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
+from t2icli.reading import training_reader
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import find, load_recipe, parse, shipped_folder, to_toml
 from t2icli.setting import Setting
@@ -118,7 +119,8 @@ def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str,
     for table in terms_of(recipe).values():
         for name in table.pretrained():
             Weights(weights).find(name)
-    setting = Setting(recipe.data.image_size, shards.word_dim, recipe.train.negatives)
+    reader = training_reader(recipe, shards, torch.device("cpu"))
+    setting = Setting(recipe.data.image_size, reader.dim, recipe.train.negatives)
     with torch.device("meta"):
         system = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
     make_loader(recipe, shards, system.noise_dim)

@@ -10,7 +10,9 @@ from torch.optim import Adam
 from t2icli import registry
 from t2icli.data.loader import Loader
 from t2icli.data.shards import ShardFolder
+from t2icli.data.text import Sentence
 from t2icli.nn.batch_norm import BatchNorm
+from t2icli.reading import Reader, training_reader
 from t2icli.recipe import Optim, Recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
@@ -26,6 +28,7 @@ class Trainer:
 
     recipe: Recipe
     folder: ShardFolder
+    reader: Reader
     system: System
     terms: dict[str, Term]
     ema: Ema
@@ -46,7 +49,8 @@ class Trainer:
 def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     """Networks, terms and optimizers of a recipe, with the weights that its seed gives."""
     folder = ShardFolder(recipe.data.shards, recipe.data.split)
-    setting = Setting(recipe.data.image_size, folder.word_dim, recipe.train.negatives)
+    reader = training_reader(recipe, folder, device)
+    setting = Setting(recipe.data.image_size, reader.dim, recipe.train.negatives)
     torch.manual_seed(recipe.train.seed)
     system: System = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
     system.to(device).to(memory_format=torch.channels_last)  # convolutions are up to twice as fast
@@ -55,13 +59,11 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
             if isinstance(module, BatchNorm):
                 module.synchronised = True
     broadcast(system)
-    terms = {
-        name: registry.load("t2icli.terms", name).build(table, setting, weights).to(device)
-        for name, table in terms_of(recipe).items()
-    }
+    terms = {name: build_term(name, table, setting, weights).to(device) for name, table in terms_of(recipe).items()}
     return Trainer(
         recipe,
         folder,
+        reader,
         system,
         terms,
         Ema(system.generator, recipe.train.ema_decay),
@@ -70,10 +72,22 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     )
 
 
+def build_term(name: str, table: TermConfig, setting: Setting, weights: Weights) -> Term:
+    """A term of the recipe."""
+    term: Term = registry.load("t2icli.terms", name).build(table, setting, weights)
+    term.warm_up = table.warm_up
+    return term
+
+
 def terms_of(recipe: Recipe) -> dict[str, TermConfig]:
     """The tables of the terms that take part: those whose weight is not zero."""
     tables = {name: getattr(recipe.terms, name) for name in type(recipe.terms).model_fields}
     return {name: table for name, table in tables.items() if table.weight}
+
+
+def stored_sentence(recipe: Recipe) -> Sentence | None:
+    """Which sentence vector the loader makes of stored word vectors; none where a matcher reads the captions."""
+    return recipe.text.sentence if recipe.text.matcher is None else None
 
 
 def adam(module: nn.Module, rate: float, optim: Optim) -> Adam:
@@ -88,7 +102,8 @@ def make_loader(recipe: Recipe, folder: ShardFolder, noise_dim: int, rank: int =
         image_size=recipe.data.image_size,
         batch_size=recipe.train.batch_size,
         d_steps=recipe.train.d_steps,
-        sentence=recipe.text.sentence,
+        sentence=stored_sentence(recipe),
+        max_words=recipe.text.max_words,
         flip=recipe.data.flip,
         noise_dim=noise_dim,
         seed=recipe.train.seed,
