@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from t2icli import recipe as recipes
+from t2icli import recipe_files
 from t2icli.errors import RecipeError
 from t2icli.recipe_files import find, load_data_recipe, load_recipe, merge, override, parse, read, to_toml
 
@@ -24,9 +24,9 @@ def fault(text: str) -> str:
 
 def test_a_bare_name_a_path_and_recipes_slash_name_mean_the_shipped_one(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    shipped = recipes.shipped_folder() / "xmcgan.toml"
+    shipped = recipe_files.shipped_folder() / "xmcgan.toml"
     assert find("xmcgan") == find("recipes/xmcgan.toml") == find("xmcgan.toml") == shipped
-    assert find("coco", folder="data") == recipes.shipped_folder() / "data" / "coco.toml"
+    assert find("coco", folder="data") == recipe_files.shipped_folder() / "data" / "coco.toml"
     load_recipe("recipes/tiny/xmcgan.toml")
     assert (
         "recipes/tiny/xmcgan.toml: no such file here; taking the recipe that comes with t2i" in capsys.readouterr().err
@@ -107,7 +107,9 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         load_recipe("data/coco")
     with pytest.raises(RecipeError, match="this is a training recipe"):
         load_data_recipe(str(find("xmcgan")))
-    with pytest.raises(RecipeError, match="dataset: missing; available: coco"):
+    with pytest.raises(RecipeError, match=r"this is an encoder recipe \(for t2i pretrain-encoders\)"):
+        load_recipe(write(tmp_path / "e.toml", 'encoder = "damsm"\n'))
+    with pytest.raises(RecipeError, match="a data recipe has the key 'dataset'"):
         load_data_recipe(write(tmp_path / "c.toml", "seed = 3\n"))
     with pytest.raises(RecipeError, match="readers: there is no 'cocoo'; did you mean 'coco'"):
         load_data_recipe(write(tmp_path / "d.toml", 'dataset = "cocoo"\n'))

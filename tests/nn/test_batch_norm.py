@@ -108,5 +108,6 @@ def test_synchronised_is_one_big_batch(tmp_path: Path) -> None:
         assert torch.equal(a[name], b[name])
     for rank, found in enumerate((first, second)):
         alone = through_layers(features().chunk(2)[rank].clone(), target().chunk(2)[rank], False)
-        assert all(torch.equal(found["apart"][name], alone[name]) for name in alone)
+        for name in alone:  # not to the last bit: the processes may have other numbers of threads
+            torch.testing.assert_close(found["apart"][name], alone[name])
         assert found["low"]["out"].dtype == torch.bfloat16
