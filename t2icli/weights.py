@@ -106,6 +106,12 @@ KNOWN = (
         ),
     ),
     Known(
+        # IMAGENET1K_V1: MirrorGAN's captioner is older than V2.
+        "resnet152",
+        "torchvision's ResNet-152, ImageNet (IMAGENET1K_V1)",
+        (Published("resnet152-394f9c45.pth", f"{TORCHVISION}/resnet152-394f9c45.pth", "394f9c45"),),
+    ),
+    Known(
         "vgg19",
         "torchvision's VGG-19 without batch normalisation, ImageNet",
         (Published("vgg19-dcbb9e9d.pth", f"{TORCHVISION}/vgg19-dcbb9e9d.pth", "dcbb9e9d"),),

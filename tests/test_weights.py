@@ -137,7 +137,7 @@ def test_other_weights_may_be_given_and_are_marked(tiny, tmp_path):
         ("=x", "should be NAME=PATH"),
         ("resnet50=", "should be NAME=PATH"),
         ("inceptiontf=x", "did you mean 'inception-tf'"),
-        ("zzz=x", "available: inception-tf, inception-torchvision, resnet50, vgg19"),
+        ("zzz=x", "available: inception-tf, inception-torchvision, resnet152, resnet50, vgg19"),
     ],
 )
 def test_option_that_means_nothing(option, message):

@@ -11,15 +11,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="markdown",
-    help="Text-to-image GANs, from captions to scores: prepare, train, evaluate, sample.",
+    help="Text-to-image GANs, from captions to scores: prepare, pretrain encoders, train, evaluate, sample.",
 )
 
 
 def register() -> None:
     """Add every verb, in the order in which a user meets them."""
-    from t2icli.cli import evaluate, prepare, quickstart, recipes, runs, sample, train
+    from t2icli.cli import evaluate, prepare, pretrain_encoders, quickstart, recipes, runs, sample, train
 
     app.command("prepare", rich_help_panel="The chain")(prepare.prepare)
+    app.command("pretrain-encoders", rich_help_panel="The chain")(pretrain_encoders.pretrain_encoders)
     app.command("train", rich_help_panel="The chain")(train.train)
     app.command("evaluate", rich_help_panel="The chain")(evaluate.evaluate)
     app.command("sample", rich_help_panel="The chain")(sample.sample)

@@ -17,11 +17,12 @@ from typing import Any
 
 from t2icli.console import say
 from t2icli.errors import DataError, RecipeError, UserError
-from t2icli.recipe import Recipe
-from t2icli.recipe_files import parse, to_toml
+from t2icli.recipe import EncoderRecipe, Recipe
+from t2icli.recipe_files import kind_of, parse, parse_encoder, read, to_toml
 from t2icli.storage import write_json, write_text
 
 RUNS = Path("runs")
+AnyRun = Recipe | EncoderRecipe
 
 # Keys that may differ when a run goes on: they change neither the networks nor the order of the data.
 MAY_CHANGE = {
@@ -35,11 +36,12 @@ MAY_CHANGE = {
     "train.log_every",
     "train.sample_every",
     "train.save_every",
+    "train.validate_every",
     "evaluate.protocol",
 }
 
 
-def choose_folder(recipe: Recipe, name: str, run: Path | None, new: bool) -> Path:
+def choose_folder(recipe: AnyRun, name: str, run: Path | None, new: bool) -> Path:
     """The folder that ``t2i train`` writes to: the one named, the latest of this recipe, or a new one."""
     if run is not None and new:
         raise UserError("--run and --new exclude each other: --run names the folder, --new makes one")
@@ -57,7 +59,7 @@ def choose_folder(recipe: Recipe, name: str, run: Path | None, new: bool) -> Pat
     return run
 
 
-def create(run: Path, recipe: Recipe) -> None:
+def create(run: Path, recipe: AnyRun) -> None:
     """Make the folders, keep the resolved recipe, and point ``latest`` to a run under ``runs/``."""
     for part in ("state", "weights", "samples", "eval"):
         (run / part).mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def create(run: Path, recipe: Recipe) -> None:
         link.replace(run.parent / "latest")
 
 
-def check_same_recipe(run: Path, recipe: Recipe) -> None:
+def check_same_recipe(run: Path, recipe: AnyRun) -> None:
     """Refuse to go on with a run under a recipe that would make it another; report harmless changes."""
     there = stored_recipe(run)
     changed = differences(there.model_dump(mode="json"), recipe.model_dump(mode="json"))
@@ -84,11 +86,12 @@ def check_same_recipe(run: Path, recipe: Recipe) -> None:
         say(f"changed since this run began: {line}")
 
 
-def stored_recipe(run: Path) -> Recipe:
+def stored_recipe(run: Path) -> AnyRun:
     """The resolved recipe that a run keeps."""
     path = run / "recipe.toml"
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return (parse_encoder if kind_of(raw) == "encoder" else parse)(raw, str(path))
     except FileNotFoundError:
         raise DataError(f"{run}: holds no recipe.toml, so it is no run; t2i runs ls shows the runs there are") from None
     except tomllib.TOMLDecodeError as fault:
@@ -164,10 +167,15 @@ def find_run(run: Path | None) -> Path:
         if not run.exists():
             raise DataError(f"{run}: no such run; t2i runs ls shows the runs there are")
         return run.parent / run.resolve().name if run.is_symlink() else run
-    cards = [path for path in RUNS.glob("*/*/recipe.toml") if path.parent.name != "latest"]
+    cards = [path for path in RUNS.glob("*/*/recipe.toml") if path.parent.name != "latest" and draws(path)]
     if not cards:
         raise DataError("no run under runs/; train one (t2i quickstart makes one in minutes) or name it with --run")
     return max(cards, key=lambda path: path.stat().st_mtime).parent
+
+
+def draws(recipe: Path) -> bool:
+    """Whether a run is of a generator, and not of an encoder."""
+    return kind_of(read(recipe)) == "system"
 
 
 def list_runs(as_json: bool) -> None:

@@ -18,13 +18,14 @@ from t2icli.data.shards import ShardFolder
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
 from t2icli.reading import training_reader
-from t2icli.recipe import Recipe
-from t2icli.recipe_files import find, load_recipe, parse, shipped_folder, to_toml
+from t2icli.recipe import EncoderRecipe, Recipe
+from t2icli.recipe_files import find, load_encoder_recipe, load_recipe, parse, shipped_folder, to_toml
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
 from t2icli.training.distributed import World
 from t2icli.training.loop import train
+from t2icli.training.pretraining import build_encoder, card, loader_of, pretrain
 from t2icli.training.trainer import make_loader, terms_of
 from t2icli.weights import Weights
 
@@ -47,7 +48,7 @@ def start(
 
     World(0, processes, torch.device("cpu")).share(recipe.train.batch_size)  # refused here once, not in each process
     if dry:
-        show_plan(recipe, choose(), weights, json)
+        tell_plan(make_plan(recipe, choose(), weights), to_toml(recipe), json)
         return
     if processes > 1 and not under_torchrun():
         folder = choose()
@@ -57,6 +58,42 @@ def start(
     if int(os.environ.get("RANK", 0)) == 0:
         say(f'next: t2i evaluate {folder}   t2i sample "a caption" --run {folder}')
         print(json_module.dumps({"run": str(folder)}) if json else folder)
+
+
+def start_pretraining(
+    name: str, run: Path | None, new: bool, overrides: Sequence[str], weights: Sequence[str], dry: bool, json: bool
+) -> None:
+    """The same for an encoder, in this process."""
+    recipe = load_encoder_recipe(name, overrides)
+    folder = run_folder.choose_folder(recipe, run_title(name), run, new)
+    if dry:
+        tell_plan(pretraining_plan(recipe, folder, weights), to_toml(recipe), json)
+        return
+    pretrain(recipe, folder, weights)
+    if json:
+        card = json_module.loads((folder / "card.json").read_text(encoding="utf-8"))
+        print(json_module.dumps({"run": str(folder), "held_out": card.get("held_out", {})}))
+    else:
+        print(folder)
+
+
+def pretraining_plan(recipe: EncoderRecipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
+    """The facts of an encoder's run before it starts."""
+    shards = ShardFolder(recipe.data.shards, recipe.data.split)
+    held_out = ShardFolder(recipe.data.shards, recipe.data.held_out)
+    encoder = build_encoder(recipe, shards, Weights(weights))
+    loader_of(recipe, shards)
+    facts = card(recipe, encoder)
+    return {
+        "recipe": facts["recipe"],
+        "run": str(folder),
+        "parameters": facts["parameters"],
+        "learning": facts["learning"],
+        "words": len(encoder.vocabulary.words),
+        "training_images": len(shards),
+        "held_out_images": len(held_out),
+        **{f"{phase.name}_images": phase.images for phase in encoder.phases()},
+    }
 
 
 def under_torchrun() -> bool:
@@ -99,18 +136,16 @@ def one_process(recipe: str, folder: Path, weights: Sequence[str]) -> None:
         train(parse(tomllib.loads(recipe), "recipe"), lambda: folder, weights)
 
 
-def show_plan(recipe: Recipe, folder: Path, weights: Sequence[str], json: bool) -> None:
+def tell_plan(plan: dict[str, Any], recipe: str, json: bool) -> None:
     """What would be trained, from what, to where, and how large it is; nothing is written."""
-    plan = make_plan(recipe, folder, weights)
     if json:
         print(json_module.dumps(plan))
         return
-    print(to_toml(recipe), end="")
+    print(recipe, end="")
     for key, value in plan.items():
         if key != "recipe":
-            say(
-                f"{key.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{key.replace('_', ' ')}: {value}"
-            )
+            said = f"{value:,}" if isinstance(value, int) else value
+            say(f"{key.replace('_', ' ')}: {said}")
 
 
 def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
