@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from t2icli.batch import Pairs
+from t2icli.encoders._words import WordEncoder
 from t2icli.recipe import Section
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Found
@@ -75,4 +76,15 @@ class Encoder(nn.Module):
 
     def validate(self, held_out: Iterable[Pairs]) -> Mapping[str, float]:
         """How well it does on held-out pairs (batches in a fixed order), in evaluation mode."""
+        raise NotImplementedError
+
+
+class Matcher(Encoder):
+    """An encoder that puts captions and images into one space, and so can be used by terms, readers and metrics."""
+
+    text: WordEncoder
+    gammas: tuple[float, float, float]  # sharpness of a word's look at regions, of pooling words, and of scores
+
+    def read_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images ``(B, 3, S, S)`` in [-1, 1] to regions ``(B, R, D)`` and whole ``(B, D)``."""
         raise NotImplementedError

@@ -9,10 +9,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from t2icli import registry
-from t2icli.encoders._base import Encoder
+from t2icli.encoders._base import Encoder, Matcher
 from t2icli.errors import DataError, RecipeError
-from t2icli.storage import write_atomically
+from t2icli.storage import sha256, write_atomically
 from t2icli.vocabulary import Vocabulary
+from t2icli.weights import Found
 
 WEIGHTS = Path("weights") / "encoder.safetensors"
 HEADER = "t2i-encoder"  # the key of the header
@@ -63,6 +64,20 @@ def load_encoder(given: Path, *kinds: str) -> tuple[Encoder, dict[str, Any]]:
     except RuntimeError as fault:
         raise DataError(f"{file}: does not fit its header: {str(fault).splitlines()[1].strip()}") from None
     return encoder.eval().requires_grad_(False), header
+
+
+def load_matcher(given: Path) -> tuple[Matcher, Found]:
+    """A frozen encoder that reads captions and images, and what a run's card says of its file."""
+    encoder, header = load_encoder(given)
+    file = find_encoder(given)
+    if not isinstance(encoder, Matcher):
+        raise RecipeError(f"{file}: a {header['encoder']} is no matcher: it does not compare captions with images")
+    return encoder, found_encoder(file, header)
+
+
+def found_encoder(file: Path, header: dict[str, Any]) -> Found:
+    """A file of an encoder among the weights that a run used."""
+    return Found(header["encoder"], file, sha256(file), published=False)
 
 
 def read_encoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,0 +1,83 @@
+"""DAMSM: the matcher of AttnGAN, whose text encoder also reads for MirrorGAN and DF-GAN.
+
+Xu et al., "AttnGAN: Fine-Grained Text to Image Generation with Attentional Generative Adversarial Networks", CVPR
+2018, section 3.2, in the form of the released code (taoxugit/AttnGAN, 2018). Deviation: the frozen Inception stays in
+evaluation mode unless ``moving_statistics`` says otherwise; in the code its batch norm followed the data.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from t2icli.batch import Pairs
+from t2icli.encoders._backbones import BackboneConfig
+from t2icli.encoders._base import EpochDecay, Losses, Matcher, Phase
+from t2icli.encoders._images import ImageEncoder
+from t2icli.encoders._retrieval import retrieval
+from t2icli.encoders._words import WordEncoder, WordsConfig
+from t2icli.losses.matching import sentence_losses, word_losses
+from t2icli.vocabulary import Vocabulary
+from t2icli.weights import Weights
+
+
+class Config(BackboneConfig, WordsConfig):
+    """The [model] table."""
+
+    gamma1: PositiveFloat = Field(4.0, description="sharpness of a word's look at regions; the paper has 5")
+    gamma2: PositiveFloat = Field(5.0, description="sharpness with which words are pooled into a caption")
+    gamma3: PositiveFloat = Field(10.0, description="scale of scores before the softmax over the batch")
+    schedule: EpochDecay
+
+
+class DAMSM(Matcher):
+    """Text and images in one space: words beside regions, sentences beside whole images."""
+
+    def __init__(self, config: Config, vocabulary: Vocabulary, weights: Weights | None) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.gammas = config.gamma1, config.gamma2, config.gamma3
+        self.schedule = config.schedule
+        self.text = WordEncoder(config, vocabulary)
+        self.image = ImageEncoder(config, config.dim, weights)
+        self.used = self.image.backbone.used
+
+    def phases(self) -> Sequence[Phase]:
+        """One: both sides learn together."""
+        words, schedule = list(self.text.parameters()), self.schedule
+        learning = [*words, *self.image.learning()]
+        return [
+            Phase("matching", schedule.images, learning, self.losses, self.adam, schedule.rate_at,
+                  clipped=words, clip=schedule.clip, restart=schedule.restart)
+        ]  # fmt: skip
+
+    def adam(self, parameters: Sequence[nn.Parameter]) -> Adam:
+        """The optimizer; the loop sets its rate."""
+        return Adam(parameters, self.schedule.rate, betas=self.schedule.betas)
+
+    def losses(self, pairs: Pairs) -> Losses:
+        """All four: words and sentences, along captions and along images."""
+        regions, whole = self.image(pairs.image)
+        text = self.text.read(pairs.captions)
+        w0, w1 = word_losses(regions, text.words, text.mask, self.gammas, pairs.classes)
+        s0, s1 = sentence_losses(whole, text.sentence, self.gammas[2], pairs.classes)
+        return {"word_to_text": w0, "word_to_image": w1, "sentence_to_text": s0, "sentence_to_image": s1}
+
+    def validate(self, held_out: Iterable[Pairs]) -> Mapping[str, float]:
+        """Mean loss, and retrieval by whole images and sentences."""
+        images, sentences, losses = [], [], []
+        for pairs in held_out:
+            losses.append(torch.stack(list(self.losses(pairs).values())).sum())
+            images.append(self.image(pairs.image)[1])
+            sentences.append(self.text.read(pairs.captions).sentence)
+        return {"loss": float(torch.stack(losses).mean()), **retrieval(torch.cat(images), torch.cat(sentences))}
+
+    def read_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Matcher``."""
+        regions, whole = self.image(images)
+        return regions, whole
+
+
+build = DAMSM
