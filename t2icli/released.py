@@ -1,8 +1,8 @@
 """Checkpoints that other projects released, turned into the tensors of our networks.
 
-A system or encoder that can take such files exports ``import_released(files)``, with the names and content of the
-files it was given, and returns an ``Imported``. Here is what those functions share. Files are opened by
-``importing.py``, never by them.
+A system that can take such files exports ``import_released(files)``, with the names and content of the files it was
+given, and returns an ``Imported``; an encoder returns an ``ImportedEncoder``. Here is what those functions share.
+Files are opened by ``importing.py``, never by them.
 """
 
 import re
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2icli.errors import DataError
+from t2icli.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,17 @@ class Imported:
     image_size: int = 256
     word_dim: int = 256
     notes: list[str] = field(default_factory=list)  # what was left out, and why
+
+
+@dataclass(frozen=True)
+class ImportedEncoder:
+    """A trained encoder by our names, likewise."""
+
+    kind: str  # a module of encoders/
+    model: dict[str, Any]
+    vocabulary: Vocabulary
+    state: State
+    notes: list[str] = field(default_factory=list)
 
 
 def state_in(content: Any, path: Path) -> State:

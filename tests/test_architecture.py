@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "sampling": {"systems._base", "training.checkpoint", "training.run", "reading", "data"},
     "scoring": {"sampling", "evaluation", "data"},
     "quickstart": {"sampling", "scoring", "training", "data"},
+    "importing": {"encoders", "reading", "training.checkpoint", "training.run"},
     "recipe_book": set(),
 }
 PURE = ("nn", "losses")  # know torch and each other's functions, but no recipe, file or message

@@ -38,7 +38,7 @@ class Diary:
     def note(self, images: int, values: dict[str, float]) -> None:
         """A line of the log, and the position on the card."""
         line = self.log.write(images, values)
-        self.card.write({"images": images, "images_per_second": line["images_per_second"]})
+        self.card.write({key: line[key] for key in ("images", "images_per_second") if key in line})
 
     def draw(self, images: int) -> None:
         """A grid of samples."""

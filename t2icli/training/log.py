@@ -48,7 +48,10 @@ class Log:
     def write(self, images: int, values: dict[str, float]) -> dict[str, float]:
         """Add a line with the values and the rate since the last one; returns what was written."""
         now = time.monotonic()
-        line = {"images": images, "images_per_second": round((images - self.images) / (now - self.time), 2), **values}
+        line: dict[str, float] = {"images": images}
+        if images > self.images:
+            line["images_per_second"] = round((images - self.images) / (now - self.time), 2)
+        line |= values
         self.images, self.time = images, now
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()

@@ -52,11 +52,19 @@ def choose_folder(recipe: AnyRun, name: str, run: Path | None, new: bool) -> Pat
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run = RUNS / name / f"{stamp}-{secrets.token_hex(2)}"
     if (run / "recipe.toml").is_file():
+        refuse_imported(run)
         check_same_recipe(run, recipe)
         return run
     if run.is_dir() and any(run.iterdir()):
         raise UserError(f"{run}: is not empty and holds no run (no recipe.toml); choose another folder with --run")
     return run
+
+
+def refuse_imported(run: Path) -> None:
+    """Weights that were imported come without the state of optimizers, so there is nothing to go on from."""
+    card = run / "card.json"
+    if card.is_file() and json.loads(card.read_text(encoding="utf-8")).get("state") == "imported":
+        raise UserError(f"{run}: holds imported weights, which can draw and be scored but not be trained on; use --new")
 
 
 def create(run: Path, recipe: AnyRun) -> None:
