@@ -12,3 +12,12 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def hinge_generator(fake: Tensor) -> Tensor:
     """Raise the logits of generated images."""
     return -fake.float().mean()
+
+
+def hinge_mismatched(real: Tensor, fake: Tensor, mismatched: Tensor) -> dict[str, Tensor]:
+    """Tao et al. 2022 (DF-GAN): real pairs against generated images and against real images of other captions."""
+    return {
+        "real": F.relu(1 - real.float()).mean(),
+        "fake": F.relu(1 + fake.float()).mean() / 2,
+        "mismatched": F.relu(1 + mismatched.float()).mean() / 2,
+    }
