@@ -6,7 +6,7 @@ Files are opened by ``importing.py``, never by them.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COUNTER = "num_batches_tracked"  # of torch's batch norm since 0.4.1; nothing depends on it
 
 State = dict[str, "Tensor"]
+Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]  # regular expressions and what replaces them
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def describe(content: Any) -> str:
     return f"a {type(content).__name__}"
 
 
-def renamed(state: State, rules: Sequence[tuple[str, str]]) -> State:
+def renamed(state: State, rules: Rules) -> State:
     """Tensors by new names; each rule is a regular expression and its replacement, applied in turn."""
     result: State = {}
     for old, value in state.items():

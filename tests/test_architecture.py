@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "nn": {"nn"},
     "losses": {"losses"},
     "encoders": {"encoders", "nn", "losses"},
-    "systems": {"systems._base", "systems._released_stages", "nn", "losses"},
+    "systems": {"systems._base", "systems._staged", "nn", "losses"},
     "terms": {"terms._base", "encoders", "losses"},
     "reading": {"encoders", "data"},
     "training": {"training", "reading", "systems._base", "terms._base", "encoders", "data", "nn"},

@@ -1,5 +1,6 @@
 """Adversarial losses on logits; tensors in, scalar out, in float32."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,3 +22,10 @@ def hinge_mismatched(real: Tensor, fake: Tensor, mismatched: Tensor) -> dict[str
         "fake": F.relu(1 + fake.float()).mean() / 2,
         "mismatched": F.relu(1 + mismatched.float()).mean() / 2,
     }
+
+
+def answered(logits: Tensor, right: bool) -> Tensor:
+    """Goodfellow et al. 2014: cross-entropy of logits with the answer that they should give, no smoothing."""
+    logits = logits.float()
+    target = torch.ones_like(logits) if right else torch.zeros_like(logits)
+    return F.binary_cross_entropy_with_logits(logits, target)

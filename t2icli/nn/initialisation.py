@@ -4,6 +4,8 @@ import math
 
 from torch import nn
 
+from t2icli.nn.batch_norm import AffineBatchNorm
+
 TRUNCATED_STD = 0.87962566103423978  # standard deviation of a unit normal cut at two
 
 
@@ -21,3 +23,18 @@ def glorot_normal(module: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def orthogonal(module: nn.Module) -> None:
+    """Fill weights as the AttnGAN code does: orthogonal convolutions and dense layers, norms near one.
+
+    Biases of dense layers and norms are zero; those of convolutions stay as torch draws them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight)
+        if isinstance(layer, nn.Linear) and layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, AffineBatchNorm):
+            nn.init.normal_(layer.weight, 1.0, 0.02)
+            nn.init.zeros_(layer.bias)

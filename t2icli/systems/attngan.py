@@ -1,0 +1,49 @@
+"""AttnGAN: images in three stages, each later one drawn with a look at every word.
+
+Xu et al., "AttnGAN: Fine-Grained Text to Image Generation with Attentional Generative Adversarial Networks", CVPR
+2018, in the form of the released code (taoxugit/AttnGAN, 2018). Its matching loss is the term ``damsm``. Deviation:
+padded words are masked by each caption's own length; the code's mask is misaligned as soon as a batch holds more than
+one caption (``padded_words = "as_released"`` repeats that). Discriminators and losses are in ``_staged.py``.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from t2icli.nn.stages import ResidualBlock, WordAttention, up_block
+from t2icli.released import Imported, Released
+from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, features_of, import_staged
+
+Config = StagedConfig
+
+
+class Stage(nn.Module):
+    """Features beside what they see of the words, refined and doubled in size."""
+
+    def __init__(self, config: StagedConfig, word_dim: int) -> None:
+        super().__init__()
+        width = config.generator_channels
+        self.attention = WordAttention(width, word_dim, config.padded_words)
+        self.residual = nn.Sequential(*(ResidualBlock(2 * width) for _ in range(config.residual_blocks)))
+        self.up = up_block(2 * width, width)
+
+    def forward(self, x: Tensor, condition: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``, and attention; the condition is not looked at again."""
+        context, attention = self.attention(x, words, mask)
+        return self.up(self.residual(features_of(x, context))), attention
+
+
+class AttnGAN(StagedSystem):
+    """The system."""
+
+    def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
+        """See above."""
+        return Stage(config, word_dim)
+
+
+build = AttnGAN
+
+
+def import_released(files: Sequence[Released]) -> Imported:
+    """``netG*.pth`` (or ``bird_AttnGAN2.pth``) and, if given, ``netD0.pth``, ``netD1.pth``, ``netD2.pth``."""
+    return import_staged("attngan", AttnGAN, files, GENERATOR_NAMES)
