@@ -87,12 +87,13 @@ class FrozenResNet(Backbone):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map and mean, in float32. The resize is bilinear without antialiasing, as the code has it."""
-        x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear")
-        if self.normalise:
-            x = ((x + 1) / 2 - self.mean) / self.deviation
-        for name in RESNET:
-            x = self.get_submodule(name)(x)
-        return x, x.mean((2, 3))
+        with torch.autocast(images.device.type, enabled=False):
+            x = F.interpolate(images.float(), (SIDE, SIDE), mode="bilinear")
+            if self.normalise:
+                x = ((x + 1) / 2 - self.mean) / self.deviation
+            for name in RESNET:
+                x = self.get_submodule(name)(x)
+            return x, x.mean((2, 3))
 
 
 class ImageEncoder(nn.Module):
@@ -163,6 +164,8 @@ class STREAM(Encoder):
     no captions to look at or to measure; generated images are judged by the words alone, as in MirrorGAN.
     """
 
+    config: Config
+
     def __init__(self, config: Config, vocabulary: Vocabulary, weights: Weights | None = None) -> None:
         super().__init__()
         self.config, self.vocabulary = config, vocabulary
@@ -171,19 +174,16 @@ class STREAM(Encoder):
         self.used = self.image.backbone.used
 
     def phases(self) -> Sequence[Phase]:
-        """One phase for all that is not frozen; the last weights are kept, as in the tutorial."""
+        """One, for all that is not frozen; the last weights are kept, as in the tutorial."""
         schedule = self.config.schedule
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return [
-            Phase(
-                name="captions",
-                images=schedule.images,
-                parameters=learning,
-                losses=self.losses,
-                optimizer=lambda parameters: Adam(parameters, schedule.rate),
-                rate=lambda images, epoch: schedule.rate,
-            )
+            Phase("captioning", schedule.images, learning, self.losses, self.adam, lambda images, epoch: schedule.rate)
         ]
+
+    def adam(self, parameters: Sequence[nn.Parameter]) -> Adam:
+        """The optimizer."""
+        return Adam(parameters, self.config.schedule.rate)
 
     def losses(self, pairs: Pairs) -> Losses:
         """Cross-entropy of the captions, a mean over all words of the batch."""
@@ -207,8 +207,6 @@ class STREAM(Encoder):
 
         BLEU compares with the one caption that each pair carries, so it is lower than figures with five references.
         """
-        was = self.training
-        self.eval()
         losses: list[Tensor] = []
         described: list[str] = []
         captions: list[str] = []
@@ -216,12 +214,8 @@ class STREAM(Encoder):
             losses.append(self.word_losses(pairs.image, pairs.captions, self.config.end_token).double())
             described += self.describe(pairs.image)
             captions += pairs.captions
-        self.train(was)
         perplexity = torch.cat(losses).mean().exp().item()
-        return {
-            "perplexity": perplexity,
-            "bleu4": bleu([words_of(text) for text in described], [words_of(text) for text in captions]),
-        }
+        return {"perplexity": perplexity, "bleu4": bleu(list(map(words_of, described)), list(map(words_of, captions)))}
 
 
 build = STREAM

@@ -1,8 +1,8 @@
 """MirrorGAN's loss: a frozen captioner should read the caption in the image that was generated from it.
 
 Qiao et al., "MirrorGAN: Learning Text-to-image Generation by Redescription", CVPR 2019, section 3.4, in the form of
-the released code (qiaott/MirrorGAN, 2019): cross-entropy averaged over all words of the batch, no token for the beginning
-or the end. The code's recipe for birds weighs it by 10; the paper found 20 best.
+the released code (qiaott/MirrorGAN, 2019): cross-entropy averaged over all words of the batch, no token for the
+beginning or the end. The code's recipe for birds weighs it by 10; the paper found 20 best.
 """
 
 from pathlib import Path
@@ -12,12 +12,11 @@ import torch
 from pydantic import Field
 
 from t2icli.batch import Batch, Fake
-from t2icli.encoders._files import find_encoder, load_encoder
+from t2icli.encoders._files import find_encoder, found_encoder, load_encoder
 from t2icli.encoders.stream import STREAM
 from t2icli.setting import Setting
-from t2icli.storage import sha256
 from t2icli.terms._base import Losses, Term, TermConfig
-from t2icli.weights import Found, Weights
+from t2icli.weights import Weights
 
 
 class Config(TermConfig):
@@ -32,11 +31,9 @@ class Redescription(Term):
     def __init__(self, config: Config, setting: Setting, weights: Weights) -> None:
         super().__init__()
         self.config = config
-        file = find_encoder(config.captioner)
-        captioner, header = load_encoder(file, "stream")
+        captioner, header = load_encoder(config.captioner, "stream")
         self.captioner = cast(STREAM, captioner)
-        note = "trained by t2i pretrain-encoders"
-        self.used = (Found(header["encoder"], file, sha256(file), published=False, note=note),)
+        self.used = (found_encoder(find_encoder(config.captioner), header),)
 
     def train(self, mode: bool = True) -> "Redescription":
         """Stay in evaluation mode, whatever the training loop asks of its modules."""
