@@ -20,7 +20,9 @@ Losses = dict[str, Tensor]  # name -> scalar, already weighted; their sum is wha
 class EpochDecay(Section):
     """Adam whose rate shrinks a little every epoch: AttnGAN's schedule for matchers."""
 
-    images: PositiveInt = Field(description="length of the phase in real images shown")
+    images: PositiveInt = Field(
+        1_771_000, description="length of the phase in real images shown; by default CUB's 200 epochs, AttnGAN's pick"
+    )
     rate: PositiveFloat = Field(2e-3, description="first learning rate")
     decay: PositiveFloat = Field(0.98, le=1, description="factor of the rate after every epoch")
     floor: PositiveFloat = Field(2e-4, description="the rate no longer shrinks once it is this small")

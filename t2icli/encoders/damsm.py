@@ -6,6 +6,7 @@ evaluation mode unless ``moving_statistics`` says otherwise; in the code its bat
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -13,12 +14,15 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from t2icli.batch import Pairs
+from t2icli.encoders import words as words_encoder
 from t2icli.encoders._backbones import BackboneConfig
 from t2icli.encoders._base import EpochDecay, Losses, Matcher, Phase
 from t2icli.encoders._images import ImageEncoder
 from t2icli.encoders._retrieval import retrieval
 from t2icli.encoders._words import WordEncoder, WordsConfig
+from t2icli.errors import DataError
 from t2icli.losses.matching import sentence_losses, word_losses
+from t2icli.released import COUNTER, ImportedEncoder, Released, check_fit, renamed, state_in
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Weights
 
@@ -29,7 +33,7 @@ class Config(BackboneConfig, WordsConfig):
     gamma1: PositiveFloat = Field(4.0, description="sharpness of a word's look at regions; the paper has 5")
     gamma2: PositiveFloat = Field(5.0, description="sharpness with which words are pooled into a caption")
     gamma3: PositiveFloat = Field(10.0, description="scale of scores before the softmax over the batch")
-    schedule: EpochDecay
+    schedule: EpochDecay = EpochDecay()
 
 
 class DAMSM(Matcher):
@@ -81,3 +85,34 @@ class DAMSM(Matcher):
 
 
 build = DAMSM
+
+RENAMED = (
+    (r"^emb_features\.", "image.to_regions."),
+    (r"^emb_cnn_code\.", "image.to_whole."),
+    (r"^(Conv2d|Mixed)_", r"image.backbone.\1_"),
+)
+
+
+def import_released(files: Sequence[Released]) -> ImportedEncoder:
+    """``text_encoder*.pth``, ``image_encoder*.pth`` and ``captions.pickle``; without the image's, the text's alone.
+
+    The statistics of batch norm come from the file: they moved while the released matchers were trained.
+    """
+    images = [file for file in files if is_image_encoder(file.content)]
+    words = words_encoder.import_released([file for file in files if file not in images])
+    if not images:
+        return words
+    if len(images) != 1:
+        raise DataError(f"damsm: one image encoder is imported; given: {', '.join(f.path.name for f in images)}")
+    file = images[0]
+    state = words.state | renamed(state_in(file.content, file.path), RENAMED)
+    config = Config.model_validate(words.model)
+    expected = DAMSM(config, words.vocabulary, None).state_dict()
+    state |= {name: torch.zeros_like(value) for name, value in expected.items() if name.endswith(COUNTER)}
+    check_fit(expected, state, f"{file.path} with {len(words.vocabulary.words):,} words")
+    return ImportedEncoder("damsm", words.model, words.vocabulary, state)
+
+
+def is_image_encoder(content: Any) -> bool:
+    """Whether a file holds the tensors of an image encoder."""
+    return isinstance(content, Mapping) and any(str(name).endswith("emb_features.weight") for name in content)

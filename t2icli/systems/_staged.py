@@ -180,7 +180,8 @@ def import_staged(
     if judges:
         first_widths = {int(judge["img_code_s16.0.weight"].shape[0]) for judge in judges.values()}
         config = config.model_copy(update={"discriminator_channels": max(first_widths)})
-    built = system(config, setting)
+    with torch.device("meta"):  # names and shapes are all that is compared
+        built = system(config, setting)
     networks = {"generator": renamed(state, rules)}
     check_fit(built.generator.state_dict(), networks["generator"], str(path))
     notes = []
