@@ -29,7 +29,9 @@ class WordEncoder(nn.Module):
 
     def __init__(self, config: WordsConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
-        self.config, self.vocabulary, self.dim = config, vocabulary, config.dim
+        # only what belongs to this network: ``config`` may be the table of a whole matcher
+        self.config = WordsConfig(**{name: getattr(config, name) for name in WordsConfig.model_fields})
+        self.vocabulary, self.dim = vocabulary, config.dim
         self.embedding = nn.Embedding(len(vocabulary), config.embedding_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.lstm = nn.LSTM(config.embedding_dim, config.dim // 2, batch_first=True, bidirectional=True)

@@ -23,8 +23,8 @@ class Words(Encoder):
 
     def __init__(self, config: WordsConfig, vocabulary: Vocabulary, weights: Weights | None = None) -> None:
         super().__init__()
-        self.config, self.vocabulary = config, vocabulary
         self.text = WordEncoder(config, vocabulary)
+        self.config, self.vocabulary = self.text.config, vocabulary
 
     def phases(self) -> Sequence[Phase]:
         """There is none."""
