@@ -24,3 +24,9 @@ def retrieval(images: Tensor, captions: Tensor) -> dict[str, float]:
         rank = (table >= own).sum(2)  # the right one is counted itself: 1 is best
         measures |= {f"r{k}_{name}": 100 * float((rank <= k).double().mean()) for k in RANKS}
     return measures
+
+
+def area_under_curve(positive: Tensor, negative: Tensor) -> float:
+    """Chance that a positive's score is above a negative's; equal scores count half (the ROC curve's area)."""
+    difference = positive.double()[:, None] - negative.double()[None]
+    return float((difference > 0).double().mean() + 0.5 * (difference == 0).double().mean())

@@ -26,6 +26,11 @@ def up_block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), *widened, nn.GLU(1))
 
 
+def beside(x: Tensor, *others: Tensor) -> Tensor:
+    """Maps of one size as channels of one, in the type of ``x``."""
+    return torch.cat([x, *(other.to(x.dtype) for other in others)], 1)
+
+
 class ResidualBlock(nn.Module):
     """``(B, C, H, W)`` to the same; nothing is activated after the sum."""
 

@@ -159,7 +159,6 @@ OTHERS = {  # a tensor that only this kind of generator has
     "h_net2.jointConv.0.weight": "StackGAN++",
     "img_net.img.0.weight": "AttnDCGAN",
 }
-HALVINGS = {4: "64", 5: "128", 6: "256"}  # of a discriminator, and the pixels a side that it takes
 
 
 def import_staged(
@@ -176,7 +175,7 @@ def import_staged(
     if len(generators) != 1:
         raise DataError(f"{kind}: one generator (netG*.pth) is imported; given: {len(generators)}")
     ((path, state),) = generators.items()
-    config, setting = measured(state)
+    config, setting = measured(state, path)
     if judges:
         first_widths = {int(judge["img_code_s16.0.weight"].shape[0]) for judge in judges.values()}
         config = config.model_copy(update={"discriminator_channels": max(first_widths)})
@@ -205,38 +204,39 @@ def refuse_others(kind: str, states: dict[Path, State]) -> None:
             raise DataError(f"{path}: is no generator of {kind}: it lacks {mine[0]}")
 
 
-def measured(state: State) -> tuple[StagedConfig, Setting]:
+def measured(state: State, path: Path) -> tuple[StagedConfig, Setting]:
     """Sizes that a generator's tensors tell."""
-    stages = sum(f"img_net{number}.img.0.weight" in state for number in (1, 2, 3))
+    try:
+        condition_dim = state["ca_net.fc.weight"].shape[0] // 4
+        config = StagedConfig(
+            generator_channels=state["img_net1.img.0.weight"].shape[1],
+            residual_blocks=len({name.split(".")[2] for name in state if name.startswith("h_net2.residual.")}),
+            stages=sum(f"img_net{number}.img.0.weight" in state for number in (1, 2, 3)),
+            noise_dim=state["h_net1.fc.0.weight"].shape[1] - condition_dim,
+            condition_dim=condition_dim,
+        )
+    except KeyError as lacking:
+        raise DataError(f"{path}: is no generator in stages: it lacks {lacking}") from None
     doublings = len({name.split(".")[1] for name in state if name.startswith("h_net1.upsample")})
-    condition_dim = state["ca_net.fc.weight"].shape[0] // 4
-    config = StagedConfig(
-        generator_channels=state["img_net1.img.0.weight"].shape[1],
-        residual_blocks=len({name.split(".")[2] for name in state if name.startswith("h_net2.residual.")}),
-        stages=stages,
-        noise_dim=state["h_net1.fc.0.weight"].shape[1] - condition_dim,
-        condition_dim=condition_dim,
-    )
-    return config, Setting(4 * 2 ** (doublings + stages - 1), state["ca_net.fc.weight"].shape[1])
+    return config, Setting(4 << doublings + config.stages - 1, state["ca_net.fc.weight"].shape[1])
 
 
 def all_judges(judges: dict[Path, State], built: StagedSystem) -> State:
     """The discriminators of all sizes as one state; their size is told by how often they halve."""
     joined: State = {}
+    owners: dict[int, Path] = {}
     for path, state in judges.items():
         halvings = 4 + ("img_code_s32.0.weight" in state) + ("img_code_s64.0.weight" in state)
-        size = int(HALVINGS[halvings])
+        size = 4 << halvings
         if size not in built.sizes:
             raise DataError(f"{path}: judges images of {size} px, and the generator draws {built.sizes}")
         number = built.sizes.index(size)
+        if number in owners:
+            raise DataError(f"{path}: judges images of {size} px, and so does {owners[number]}")
+        owners[number] = path
         ours = renamed(state, DISCRIMINATOR_NAMES)
         check_fit(built.discriminator[number].state_dict(), ours, str(path))
         joined |= {f"{number}.{name}": value for name, value in ours.items()}
     if len(judges) != len(built.sizes):
         raise DataError(f"discriminators: {len(built.sizes)} are needed (netD0, netD1, ...); given: {len(judges)}")
     return joined
-
-
-def features_of(x: Tensor, *others: Tensor) -> Tensor:
-    """Maps of one size side by side."""
-    return torch.cat([x, *(other.to(x.dtype) for other in others)], 1)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from t2icli.nn.stages import ResidualBlock, WordAttention, up_block
+from t2icli.nn.stages import ResidualBlock, WordAttention, beside, up_block
 from t2icli.released import Imported, Released
-from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, features_of, import_staged
+from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, import_staged
 
 Config = StagedConfig
 
@@ -30,14 +30,14 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``, and attention; the condition is not looked at again."""
         context, attention = self.attention(x, words, mask)
-        return self.up(self.residual(features_of(x, context))), attention
+        return self.up(self.residual(beside(x, context))), attention
 
 
 class AttnGAN(StagedSystem):
     """The system."""
 
     def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
-        """See above."""
+        """One that looks at words again."""
         return Stage(config, word_dim)
 
 

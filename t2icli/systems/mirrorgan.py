@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from t2icli.nn.stages import ResidualBlock, WordAttention, up_block
+from t2icli.nn.stages import ResidualBlock, WordAttention, beside, up_block
 from t2icli.released import Imported, Released
-from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, features_of, import_staged
+from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, import_staged
 
 Config = StagedConfig
 
@@ -46,7 +46,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``, and the attention to words."""
         context, attention = self.attention(x, words, mask)
-        joined = self.join(features_of(x, context, self.sentence(x, condition)))
+        joined = self.join(beside(x, context, self.sentence(x, condition)))
         return self.up(self.residual(joined)), attention
 
 
@@ -54,7 +54,7 @@ class MirrorGAN(StagedSystem):
     """The system."""
 
     def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
-        """See above."""
+        """One that looks at words and sentence again."""
         return Stage(config, word_dim)
 
 
