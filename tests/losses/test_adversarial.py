@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from t2icli.losses.adversarial import hinge_discriminator, hinge_generator
+from t2icli.losses.adversarial import answered, hinge_discriminator, hinge_generator
 
 REAL, FAKE = torch.tensor([0.5, 2.0, -1.0]), torch.tensor([-0.5, -2.0, 1.0])
 
@@ -29,3 +31,11 @@ def test_generator_gradient_never_fades() -> None:
 def test_computed_in_float32() -> None:
     real, fake = REAL.bfloat16(), FAKE.bfloat16()
     assert hinge_discriminator(real, fake).dtype == hinge_generator(fake).dtype == torch.float32
+
+
+def test_answers_by_hand() -> None:
+    logits = torch.tensor([0.0, math.log(3.0)])  # probabilities of 1/2 and 3/4
+    assert answered(logits, True).item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2)
+    assert answered(logits, False).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert answered(torch.tensor([200.0]), False).item() == pytest.approx(200.0)  # where a sigmoid would be one
+    assert answered(logits.bfloat16(), True).dtype == torch.float32

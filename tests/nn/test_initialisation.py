@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from t2icli.nn.initialisation import TRUNCATED_STD, glorot_normal
+from t2icli.nn.batch_norm import AffineBatchNorm
+from t2icli.nn.initialisation import TRUNCATED_STD, glorot_normal, orthogonal
 from t2icli.nn.spectral_norm import SpectralConv2d, SpectralLinear
 
 LAYERS = {  # and the sum of fans
@@ -46,3 +47,17 @@ def test_reaches_every_layer_and_nothing_else() -> None:
     glorot_normal(network)
     assert not torch.equal(network[0][0].weight, before)
     assert torch.equal(spectral.u, u) and torch.equal(scale.weight, torch.ones(3))
+
+
+def test_orthogonal_convolutions_and_norms_near_one() -> None:
+    torch.manual_seed(0)
+    tall, wide, norm = nn.Linear(8, 20), nn.Conv2d(6, 4, 3), AffineBatchNorm(4000)
+    drawn = wide.bias.clone()
+    orthogonal(nn.Sequential(tall, nn.Sequential(wide, norm)))
+    torch.testing.assert_close(tall.weight.T @ tall.weight, torch.eye(8), atol=1e-5, rtol=0)
+    flat = wide.weight.flatten(1)
+    torch.testing.assert_close(flat @ flat.T, torch.eye(4), atol=1e-5, rtol=0)
+    assert norm.weight.mean().item() == pytest.approx(1, abs=0.002)
+    assert norm.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not tall.bias.any() and not norm.bias.any()
+    assert torch.equal(wide.bias, drawn)

@@ -1,5 +1,6 @@
 """AttnGAN and MirrorGAN against numbers from their released code (tests/reference/attngan*)."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,8 +104,11 @@ def test_full_width_images(name: str, text: Text) -> None:
     for number, key in enumerate(("G.img0_B3", "G.img1_B3", "G.img2_B3")):
         same(as_released.images[number], expected[key])
     same(as_released.extras["attention128"], expected["G.att0_B3"])
+    same(as_released.extras["attention256"], expected["G.att1_B3"])
     same(as_released.extras["mu"], expected["G.mu"])
     same(as_released.extras["logvar"], expected["G.logvar"])
+    if "G.img2_B3_fixed" in expected:
+        same(right.images[2], expected["G.img2_B3_fixed"])
     for number in range(3):  # a caption alone is masked rightly by both
         same(right.images[2][number : number + 1], expected[f"G.img2_sample{number}_alone"])
     worst = float((right.images[2] - as_released.images[2]).abs().max())
@@ -132,17 +136,12 @@ def test_full_width_discriminators_and_losses(text: Text, monkeypatch: pytest.Mo
     for number in range(3):
         assert float(d[f"stage{64 << number}"]) == pytest.approx(expected[f"lossD{number}"], rel=1e-5)
     assert float(g["kl"]) == pytest.approx(expected["KL"], rel=1e-5)
-    logged = dict(
-        part.split(": ")
-        for part in expected["lossG_log"]
-        .replace(" w_", "|w_")
-        .replace(" g_", "|g_")
-        .replace(" s_", "|s_")
-        .strip()
-        .split("|")
-    )
+    logged = dict(re.findall(r"(\w+): (\S+)", expected["lossG_log"]))
     for number in range(3):
         assert float(g[f"stage{64 << number}"]) == pytest.approx(float(logged[f"g_loss{number}"]), abs=0.006)
+    mirrored = facts()["golden"]["mirrorgan"]  # the same discriminators, and all digits
+    stages = mirrored["lossG_lambda1_10"] - 10 * mirrored["cap.ce"]
+    assert sum(float(g[f"stage{64 << number}"]) for number in range(3)) == pytest.approx(stages, abs=1e-4)
 
 
 # ---------------------------------------------------------------------------- names and counts
@@ -195,6 +194,15 @@ def test_other_files_are_refused_by_name() -> None:
         attngan([meta("attn_bird_text_encoder")])
     with pytest.raises(DataError, match=r"one generator \(netG\*\.pth\) is imported; given: 0"):
         attngan([meta("attn_bird_netD0")])
+    with pytest.raises(DataError, match=r"is no generator in stages: it lacks 'img_net1.img.0.weight'"):
+        attngan([Released(Path("other.pth"), {"ca_net.fc.weight": torch.empty(400, 256)})])
+    with pytest.raises(DataError, match=r"is a generator of AttnDCGAN"):
+        attngan([Released(Path("other.pth"), {"img_net.img.0.weight": torch.empty(3, 32, 3, 3)})])
+    with pytest.raises(DataError, match=r"is a generator of StackGAN\+\+"):
+        attngan([meta("attn_bird_netG", **{"h_net2.jointConv.0.weight": [128, 192, 3, 3]})])
+    with pytest.raises(DataError, match=r"judges images of 128 px, and so does attn_bird_netD1.pth"):
+        again = Released(Path("again.pth"), meta("attn_bird_netD1").content)
+        attngan([meta("attn_bird_netG"), meta("attn_bird_netD1"), again])
     with pytest.raises(DataError, match="3 are needed"):
         attngan([meta("attn_bird_netG"), meta("attn_bird_netD1")])
     with pytest.raises(DataError, match=r"to_images.0.0.weight is \(3, 32, 5, 5\), should be \(3, 32, 3, 3\)"):
