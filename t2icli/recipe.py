@@ -37,7 +37,8 @@ class TextEncoder(Section):
 
     model: str = Field(
         "google-bert/bert-base-uncased",
-        description="hub id or folder of any transformers BertModel, or `scenes-bert`, the one that comes with t2i",
+        description="hub id or folder of any transformers BertModel; `scenes-bert`, the one that comes with t2i; "
+        "or `none`, for systems that read captions by a matcher",
     )
     max_tokens: int = Field(17, ge=3, le=512, description="token positions, [CLS] and [SEP] included")
     captions_per_image: PositiveInt = Field(5, description="the first so many captions of an image are kept")

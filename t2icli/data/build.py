@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-from t2icli.data.bert import BertEncoder
 from t2icli.data.images import ImageError, load_picture
 from t2icli.data.manifest import ShardEntry
 from t2icli.data.plan import Settings, Task
 from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Record
+from t2icli.data.text_encoder import TextEncoder, text_encoder
 from t2icli.errors import DataError, OutOfMemory
 from t2icli.storage import sha256
 
@@ -53,10 +53,10 @@ class Builder:
         torch.set_num_threads(settings.threads)
 
     @cached_property
-    def encoder(self) -> BertEncoder:
+    def encoder(self) -> TextEncoder:
         """The text encoder, on the GPU where there is one."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return BertEncoder(self.settings.text.model, self.settings.text.max_tokens, device)
+        return text_encoder(self.settings.text.model, self.settings.text.max_tokens, device)
 
     def build(self, task: Task) -> Done:
         """Write the task's shard, unless an earlier run has."""
@@ -96,7 +96,7 @@ class Builder:
         """Decode and store one picture; says whether that could be done."""
         self.advance(0)
         try:
-            picture = load_picture(record.path, self.settings.images)
+            picture = load_picture(record.path, self.settings.images, record.crop)
         except ImageError as fault:
             line = {"split": split, "image": record.path.name, "what": "image", "reason": str(fault)}
             report.left_out.append(line)

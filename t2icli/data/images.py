@@ -32,8 +32,8 @@ class Picture:
     notes: tuple[str, ...]  # greyscale, CMYK, palette, alpha, 16-bit, rotated, truncated
 
 
-def load_picture(path: Path, rule: Images) -> Picture:
-    """Decode a file, strictly and else tolerantly, resize it by the recipe's rule and encode it."""
+def load_picture(path: Path, rule: Images, crop: tuple[int, int, int, int] | None = None) -> Picture:
+    """Decode a file, strictly and else tolerantly, cut out what is wanted of it, resize it and encode it."""
     try:
         raw = path.read_bytes()
     except OSError as fault:
@@ -44,7 +44,18 @@ def load_picture(path: Path, rule: Images) -> Picture:
     width, height = image.size
     if max(width, height) > SIDE_LIMIT:
         raise ImageError(f"{width} x {height} pixels: no side may exceed {SIDE_LIMIT}")
+    if crop is not None:
+        image = cut_out(image, crop)
     return Picture(encode(resize(image, rule), rule), height, width, notes)
+
+
+def cut_out(image: Image.Image, crop: tuple[int, int, int, int]) -> Image.Image:
+    """What of a picture lies inside a rectangle."""
+    left, top, right, bottom = crop
+    inside = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        raise ImageError(f"the part to be cut out, {crop}, lies outside of its {image.width} x {image.height} pixels")
+    return image.crop(inside)
 
 
 def decode(raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:

@@ -6,7 +6,6 @@ a shard of an earlier run is either exactly what is wanted or of no use.
 
 import hashlib
 import json
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -17,11 +16,11 @@ from typing import Any
 from t2icli.data.manifest import SCHEMA, TextIdentity, canonical
 from t2icli.data.source import Record, Source
 from t2icli.recipe import DataRecipe, Images, TextEncoder
+from t2icli.vocabulary import Vocabulary, words_of
 
 # Bytes a stored pixel takes, rounded up from photographs: JPEG quality 95 4:4:4 has 0.66, PNG 1.84.
 BYTES_PER_PIXEL = {"jpeg": 0.8, "png": 2.0}
 ASPECT = 1.4  # of a photograph, where it is kept
-WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Plan:
     left_out: tuple[dict[str, Any], ...]
     identity: dict[str, Any]  # what the shards depend on, nested, for a message that says what differs
     text: TextIdentity
-    vocabulary: tuple[str, ...]
+    vocabulary: Vocabulary
     categories: tuple[str, ...]
 
     @property
@@ -108,10 +107,10 @@ def clean(records: list[Record], split: str, keep: int, left_out: list[dict[str,
     for record in records:
         texts = [clean_caption(text) for text in record.captions]
         for text, given in zip(texts, record.captions, strict=True):
-            if not text:
-                reason = f"caption is empty: {given!r}"
+            if not words_of(text):
+                reason = f"caption has no word: {given!r}" if text else f"caption is empty: {given!r}"
                 left_out.append({"split": split, "image": record.path.name, "what": "caption", "reason": reason})
-        captions = tuple(text for text in texts if text)[:keep]
+        captions = tuple(text for text in texts if words_of(text))[:keep]
         if captions:
             yield replace(record, captions=captions)
         else:
@@ -135,19 +134,17 @@ def cut(splits: dict[str, list[Record]], images_per_shard: int) -> Iterator[Task
             yield Task(f"{split}-{number:05d}-of-{count:05d}.h5", split, tuple(part))
 
 
-def build_vocabulary(splits: dict[str, list[Record]]) -> tuple[str, ...]:
-    """Words of the captions to train on, most frequent first, for text encoders that are trained from nothing."""
-    training = splits.get("train") or [record for records in splits.values() for record in records]
+def build_vocabulary(splits: dict[str, list[Record]]) -> Vocabulary:
+    """Words of all captions, most frequent first, for text encoders that are trained from nothing.
+
+    Those of the captions to test with are among them and none is too rare, as in AttnGAN's data.
+    """
     counts: Counter[str] = Counter()
-    for record in training:
-        for caption in record.captions:
-            counts.update(WORDS.findall(caption.lower()))
-    return tuple(sorted(counts, key=lambda word: (-counts[word], word)))
-
-
-def vocabulary_hash(vocabulary: tuple[str, ...]) -> str:
-    """What weights carry to name the vocabulary that they were trained with."""
-    return hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()
+    for records in splits.values():
+        for record in records:
+            for caption in record.captions:
+                counts.update(words_of(caption))
+    return Vocabulary(sorted(counts, key=lambda word: (-counts[word], word)))
 
 
 def listing_hash(splits: dict[str, list[Record]], source: Source, root: Path | None) -> str:
@@ -159,9 +156,8 @@ def listing_hash(splits: dict[str, list[Record]], source: Source, root: Path | N
             name = record.path.relative_to(root).as_posix() if inside and root else record.path.name
             boxes = [[box.category, box.x, box.y, box.w, box.h] for box in record.boxes]
             size = record.path.stat().st_size
-            digest.update(
-                canonical([split, record.id, name, size, record.captions, boxes, record.class_index]).encode()
-            )
+            facts = [split, record.id, name, size, record.captions, boxes, record.class_index]
+            digest.update(canonical(facts if record.crop is None else [*facts, record.crop]).encode())
     return digest.hexdigest()
 
 
@@ -182,8 +178,8 @@ def make_settings(plan: Plan, recipe: DataRecipe, out: Path, threads: int) -> Se
         "image_size": images.size,
         "image_codec": images.codec,
         "image_quality": images.quality,
-        "vocabulary": json.dumps(plan.vocabulary, ensure_ascii=False),
-        "vocabulary_sha256": vocabulary_hash(plan.vocabulary),
+        "vocabulary": json.dumps(plan.vocabulary.words, ensure_ascii=False),
+        "vocabulary_sha256": plan.vocabulary.sha256,
     }
     return Settings(out, images, recipe.text, text.dim, plan.categories, attributes, threads)
 

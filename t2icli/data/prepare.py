@@ -19,11 +19,11 @@ from typing import Any
 from t2icli import registry
 from t2icli.console import progress, say
 from t2icli.data import plan as planning
-from t2icli.data.bert import BertEncoder
 from t2icli.data.build import Advance, Done, build_all
 from t2icli.data.manifest import NAME, SCHEMA, entries, read_json, read_manifest, totals
 from t2icli.data.plan import Plan, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
+from t2icli.data.text_encoder import text_encoder
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
 from t2icli.storage import write_json, write_text
@@ -49,7 +49,7 @@ def prepare(
 
     More than ``max_bad`` of the images being unusable is an error, after everything else was done.
     """
-    encoder = BertEncoder(recipe.text.model, recipe.text.max_tokens)  # first, because it is what is missing most often
+    encoder = text_encoder(recipe.text.model, recipe.text.max_tokens)  # first, because it is what is missing most often
     source = read_source(recipe, root)
     plan = make_plan(recipe, source, root, encoder.identity)
     if plan.images == 0:
@@ -237,7 +237,7 @@ def manifest_of(plan: Plan, recipe: DataRecipe, done: list[Done], left_out: list
         "plan": plan.hash,
         "recipe": recipe.model_dump(mode="json"),
         "text": plan.text.to_json(),
-        "vocabulary": {"words": len(plan.vocabulary), "sha256": planning.vocabulary_hash(plan.vocabulary)},
+        "vocabulary": {"words": len(plan.vocabulary.words), "sha256": plan.vocabulary.sha256},
         "categories": list(plan.categories),
         "counts": {split: totals([shard for shard in shards if shard.split == split]) for split in splits},
         "left_out": count_left_out(left_out),

@@ -296,7 +296,7 @@ class Shard:
         """Word vectors (t, D)."""
         start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
         flat = self._fetch("caption/embedding", int(start), int(stop), f"caption {caption}")
-        return flat.reshape(int(stop - start), -1)
+        return flat.reshape(int(stop - start), self._index[2]["caption/embedding"][1])
 
     def pad_sum(self, caption: int) -> NDArray[np.float32] | None:
         """Sum of the vectors at pad positions (D,), where prepare was asked to store it."""
@@ -365,7 +365,7 @@ class ShardFolder:
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Words of the captions to train on, most frequent first; word i has id i + 1, and 0 ends a caption."""
+        """Words of all captions, most frequent first; word i has id i + 1, and 0 ends a caption."""
         words: list[str] = json.loads(self.shard(0).attributes["vocabulary"])
         return words
 

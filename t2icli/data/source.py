@@ -25,6 +25,7 @@ class Record:
     captions: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
     class_index: int = -1  # -1: the data set has no classes
+    crop: tuple[int, int, int, int] | None = None  # left, top, right, bottom of what is stored; None: all of it
 
 
 @dataclass
