@@ -21,6 +21,8 @@ ADMITTED = {
     ("numpy", "ndarray"): ("numpy", "ndarray"),
     ("numpy", "dtype"): ("numpy", "dtype"),
     ("_codecs", "encode"): ("_codecs", "encode"),
+    ("__builtin__", "set"): ("builtins", "set"),
+    ("builtins", "set"): ("builtins", "set"),
     ("collections", "OrderedDict"): ("collections", "OrderedDict"),
 }
 
