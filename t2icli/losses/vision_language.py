@@ -2,7 +2,7 @@
 
 Cheng, Wen, Gu, "Vision-Language Matching for Text-to-Image Synthesis via Generative Adversarial Networks", IEEE Trans.
 Multimedia 2022 (arXiv 2208.09596). The three scores are the paper's; the form of most losses around them is our own
-reconstruction, because no code was released (docs/decisions.md). Everything is computed in float32.
+reconstruction, because no code was released. Everything is computed in float32 whatever the precision of the networks.
 """
 
 import math
@@ -10,11 +10,14 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from t2icli.losses.contrastive import unit_length
-from t2icli.losses.matching import cosine, same_class
+from t2icli.losses.matching import cosine, same_class, sentence_scores
 
 ELEMENTS_AT_ONCE = 2**26  # of the largest tensor, a quarter of a gigabyte
+
+# ---------------------------------------------------------------------------- scores
 
 
 def local_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
@@ -23,33 +26,66 @@ def local_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, ga
     ``regions`` (N, R, D), ``words`` (M, T, D), ``mask`` (M, T) True at words. By cosine throughout, attention over
     regions only, and divided by gamma2: between log(T) / gamma2 - 1 and log(T) / gamma2 + 1 for T words.
     """
-    regions, words = regions.float(), words.float()
-    per_caption = len(regions) * words.shape[1] * max(regions.shape[1], regions.shape[2])
-    step = max(1, ELEMENTS_AT_ONCE // per_caption)
-    parts = [
-        local_scores_of(regions, words[i : i + step], mask[i : i + step], gamma1, gamma2)
-        for i in range(0, len(words), step)
+    elements = len(regions) * words.shape[0] * words.shape[1] * max(regions.shape[1], regions.shape[2])
+    pieces = min(len(words), math.ceil(elements / ELEMENTS_AT_ONCE))
+    if pieces == 1:
+        return scores_with_every_caption(regions, words, mask, gamma1, gamma2)
+    # What is too large for memory must not stay there until the backward pass either: it is computed once more.
+    parts: list[Tensor] = [
+        checkpoint(scores_with_every_caption, regions, *piece, gamma1, gamma2, use_reentrant=False)
+        for piece in zip(words.tensor_split(pieces), mask.tensor_split(pieces), strict=True)
     ]
     return torch.cat(parts, 1)
 
 
-def local_scores_of(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
+def scores_with_every_caption(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
     """The same for as many captions as fit into memory together."""
-    captions, length, _ = words.shape
-    flat = words.flatten(0, 1)  # (M T, D): one matrix product an image
-    likeness = unit_length(flat) @ unit_length(regions).transpose(1, 2)
-    seen = (gamma1 * likeness).softmax(2) @ regions  # (N, M T, D)
-    match = (gamma2 * cosine(seen, flat[None])).view(len(regions), captions, length)
-    return match.masked_fill(~mask[None], -math.inf).logsumexp(2) / gamma2
+    likeness = word_likeness(regions, words.flatten(0, 1), gamma1).view(len(regions), *mask.shape)
+    return pooled(likeness, mask, gamma2)
+
+
+def own_local_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
+    """How well each image matches the caption in its own row: ``(N,)``, the diagonal of ``local_scores``."""
+    return pooled(word_likeness(regions, words, gamma1), mask, gamma2)
+
+
+def word_likeness(regions: Tensor, words: Tensor, gamma1: float) -> Tensor:
+    """Cosine of each word with what it sees of an image: ``(N, L)``.
+
+    ``regions`` (N, R, D); ``words`` (L, D), the same for all images, or (N, L, D). Each word looks at the regions by
+    cosine (gamma1 sharpens), and sees the regions as they are, not brought to length one.
+    """
+    with torch.autocast(regions.device.type, enabled=False):
+        regions, words = regions.float(), words.float()
+        attention = (gamma1 * (unit_length(words) @ unit_length(regions).transpose(1, 2))).softmax(-1)
+        return cosine(attention @ regions, words)
+
+
+def pooled(likeness: Tensor, mask: Tensor, gamma2: float) -> Tensor:
+    """A soft maximum over the words ``(..., T)`` that count; a longer caption gets a bonus of log(T) / gamma2."""
+    return (gamma2 * likeness).masked_fill(~mask, -math.inf).logsumexp(-1) / gamma2
+
+
+def global_scores(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of every row of ``a`` ``(N, D)`` with every row of ``b`` ``(M, D)``: ``(N, M)``.
+
+    Images against sentences, or real images against generated ones.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        return sentence_scores(a, b)
 
 
 def visual_scores(real: Tensor, generated: Tensor, gamma1: float, gamma2: float) -> Tensor:
-    """How well every real image matches every generated one region by region: ``(N, M)``.
+    """How well every real image matches every generated one region by region: ``(N, M)`` in [-1, 1].
 
-    Regions ``(N, R, D)`` and ``(M, R, D)``; those of the generated image play the words, and their mean is taken.
+    Regions ``(N, R, D)`` and ``(M, R, D)``; those of the generated image play the words, and their mean is taken
+    under the logarithm [our form].
     """
     everywhere = torch.ones(generated.shape[:2], dtype=torch.bool, device=generated.device)
     return local_scores(real, generated, everywhere, gamma1, gamma2) - math.log(generated.shape[1]) / gamma2
+
+
+# ---------------------------------------------------------------------------- losses, all of our own form
 
 
 def direct(scores: Tensor) -> Tensor:
@@ -69,7 +105,7 @@ def matched_and_not(own: Tensor, wrong_text: Tensor, wrong_image: Tensor) -> Ten
 
 
 def same_answer(real: Tensor, generated: Tensor) -> Tensor:
-    """Huber distance of the logits that a generated image and the real one get for the same text."""
+    """Huber distance of the logits ``(B,)`` that generated images and real ones get for the same texts."""
     return F.huber_loss(generated.float(), real.detach().float())
 
 

@@ -2,8 +2,8 @@
 
 Cheng, Wen, Gu, IEEE Trans. Multimedia 2022 (arXiv 2208.09596): a text-visual part (VLM) and a visual-visual part (VVM),
 each at three levels. The levels are the paper's; the form of the losses and all weights are our own reconstruction.
-Of the two readings of the general visual-visual loss, the one that needs no image-image training of the matching block
-is here: real and generated image should get the same answer for the same text.
+Of the two readings of the general visual-visual loss, only the one that needs no image-image training of the matching
+block is here: real and generated image should get the same answer for the same text.
 """
 
 from pathlib import Path
@@ -17,8 +17,8 @@ from t2icli.batch import Batch, Fake, Text
 from t2icli.encoders._files import load_matcher
 from t2icli.encoders.vlm import VLM
 from t2icli.errors import RecipeError
-from t2icli.losses.matching import both_ways, sentence_scores
-from t2icli.losses.vision_language import direct, matched, same_answer, visual_scores
+from t2icli.losses.matching import both_ways
+from t2icli.losses.vision_language import direct, global_scores, matched, same_answer, visual_scores
 from t2icli.recipe import weight
 from t2icli.setting import Setting
 from t2icli.terms._base import Losses, Term, TermConfig
@@ -39,6 +39,9 @@ class Config(TermConfig):
     )
 
 
+Image = tuple[Tensor, Tensor]  # regions (B, R, D) and whole (B, D)
+
+
 class VLMTerm(Term):
     """Six losses through one frozen matcher, which reads the captions itself; only the finest images are looked at."""
 
@@ -55,51 +58,50 @@ class VLMTerm(Term):
         return super().train(False)
 
     def forward(self, batch: Batch, fake: Fake) -> Losses:
-        """The parts whose weights are not zero; the real side carries no gradient."""
-        c = self.config
-        with torch.no_grad():
-            text = self.matcher.text.read(batch.captions)
-        seen = self.matcher.read_images(fake.images[-1])
+        """The parts whose weights are not zero, in float32; the real side carries no gradient."""
+        c, image = self.config, fake.images[-1]
         losses: Losses = {}
-        if c.text_visual:
-            losses |= {name: c.text_visual * loss for name, loss in self.beside_text(seen, text, batch.classes).items()}
-        if c.visual_visual:
+        with torch.autocast(image.device.type, enabled=False):
             with torch.no_grad():
-                real = self.matcher.read_images(batch.image)
-            found = self.beside_images(seen, real, text, batch.classes)
-            losses |= {f"visual_{name}": c.visual_visual * loss for name, loss in found.items()}
-        return {name: c.weight * loss for name, loss in losses.items()}
-
-    def beside_text(self, seen: tuple[Tensor, Tensor], text: Text, classes: Tensor) -> Losses:
-        """Text-visual: each generated image should match its caption."""
-        c, m, (regions, whole) = self.config, self.matcher, seen
-        losses = {}
-        if c.local:
-            w0, w1 = both_ways(m.config.gamma3_local * m.local(regions, text), classes)
-            losses["local"] = c.local * (w0 + w1)
-        if c.overall:
-            s0, s1 = both_ways(m.config.gamma3_global * sentence_scores(whole, text.sentence), classes)
-            losses["global"] = c.overall * (s0 + s1)
-        if c.general:
-            losses["general"] = c.general * matched(m.matching(text, regions, whole))
+                text = self.matcher.text.read(batch.captions)
+            seen = self.matcher.read_images(image.float())
+            answer = self.matcher.general_logits(text, *seen) if c.general else None
+            if c.text_visual:
+                found = self.beside_text(seen, answer, text, batch.classes)
+                losses |= {name: c.weight * c.text_visual * loss for name, loss in found.items()}
+            if c.visual_visual:
+                with torch.no_grad():
+                    real = self.matcher.read_images(batch.image)
+                found = self.beside_images(seen, answer, real, text, batch.classes)
+                losses |= {f"visual_{name}": c.weight * c.visual_visual * loss for name, loss in found.items()}
         return losses
 
-    def beside_images(
-        self, seen: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor], text: Text, classes: Tensor
-    ) -> Losses:
-        """Visual-visual: each generated image should match the real image of its caption."""
-        c, m = self.config, self.matcher
+    def beside_text(self, seen: Image, answer: Tensor | None, text: Text, classes: Tensor) -> Losses:
+        """Text-visual: each generated image should match its caption; ``answer``: the logits of the general score."""
+        c, (regions, whole) = self.config, seen
         losses = {}
         if c.local:
-            scores = visual_scores(real[0], seen[0], m.config.gamma1, m.config.gamma2)
-            losses["local"] = c.local * self.compared(scores, m.config.gamma3_local, classes)
+            losses["local"] = c.local * self.matcher.local_contrast(text, regions, classes)
         if c.overall:
-            scores = sentence_scores(real[1], seen[1])
-            losses["global"] = c.overall * self.compared(scores, m.config.gamma3_global, classes)
-        if c.general:
+            losses["global"] = c.overall * self.matcher.global_contrast(text, whole, classes)
+        if answer is not None:
+            losses["general"] = c.general * matched(answer)
+        return losses
+
+    def beside_images(self, seen: Image, answer: Tensor | None, real: Image, text: Text, classes: Tensor) -> Losses:
+        """Visual-visual: each generated image should match the real image of its caption."""
+        c, gammas = self.config, self.matcher.config
+        losses = {}
+        if c.local:
+            scores = visual_scores(real[0], seen[0], gammas.gamma1, gammas.gamma2)
+            losses["local"] = c.local * self.compared(scores, gammas.gamma3_local, classes)
+        if c.overall:
+            scores = global_scores(real[1], seen[1])
+            losses["global"] = c.overall * self.compared(scores, gammas.gamma3_global, classes)
+        if answer is not None:
             with torch.no_grad():
-                wanted = m.matching(text, *real)
-            losses["general"] = c.general * same_answer(wanted, m.matching(text, *seen))
+                wanted = self.matcher.general_logits(text, *real)
+            losses["general"] = c.general * same_answer(wanted, answer)
         return losses
 
     def compared(self, scores: Tensor, gamma3: float, classes: Tensor) -> Tensor:
