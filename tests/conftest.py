@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 
+from t2icli import registry
 from t2icli.data.prepare import prepare
-from t2icli.recipe_files import load_data_recipe
+from t2icli.data.shards import ShardFolder
+from t2icli.encoders._files import WEIGHTS, save_encoder
+from t2icli.recipe_files import load_data_recipe, load_encoder_recipe
+from t2icli.training.pretraining import build_encoder
+from t2icli.weights import Weights
 
 torch.set_num_threads(1)  # tests run in parallel; more threads a process would fight over the cores
 
@@ -64,3 +70,25 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Pa
     )
     prepare(recipe, folder / "raw", folder / "shards", workers=1)
     return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory: pytest.TempPathFactory, tiny_shards: Path) -> dict[str, Path]:
+    """An untrained encoder of every kind that can be trained, by its name, for the captions of tiny_shards."""
+    found = {}
+    for name in registry.available("t2icli.encoders"):
+        if name != "words":
+            recipe = load_encoder_recipe(f"tiny/{name}", [f"data.shards={tiny_shards}"])
+            encoder = build_encoder(recipe, ShardFolder(tiny_shards, "train"), Weights()).eval()
+            found[name] = tmp_path_factory.mktemp(name)
+            save_encoder(found[name] / WEIGHTS, name, encoder)
+    return found
+
+
+@pytest.fixture(scope="session")
+def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ResNet-50 with random weights, saved as torchvision saves its own."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet50(weights=None).state_dict(), path)
+    return path

@@ -27,15 +27,6 @@ SETTING = Setting(32, WORD_DIM)
 each_term = pytest.mark.parametrize("name", TERMS)
 
 
-@pytest.fixture(scope="session")
-def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-50 with random weights, saved as torchvision saves its own."""
-    path = tmp_path_factory.mktemp("weights") / "resnet50.pth"
-    torch.manual_seed(0)
-    torch.save(torchvision.models.resnet50(weights=None).state_dict(), path)
-    return path
-
-
 def build(name: str, resnet50: Path, **keys: Any) -> Term:
     module = registry.load("t2icli.terms", name)
     return module.build(module.Config(network="resnet50", **keys), SETTING, Weights([f"resnet50={resnet50}"]))
