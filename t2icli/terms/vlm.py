@@ -61,6 +61,8 @@ class VLMTerm(Term):
         """The parts whose weights are not zero, in float32; the real side carries no gradient."""
         c, image = self.config, fake.images[-1]
         losses: Losses = {}
+        if not (c.text_visual or c.visual_visual):
+            return losses
         with torch.autocast(image.device.type, enabled=False):
             with torch.no_grad():
                 text = self.matcher.text.read(batch.captions)
