@@ -36,7 +36,7 @@ def batch(images: int, size: int, noise_dim: int) -> Batch:
     mask = torch.ones(images, TOKENS, dtype=torch.bool)
     text = Text(words, words.mean(1), mask, torch.zeros(images, TOKENS, dtype=torch.long))
     image = torch.rand(images, 3, size, size).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-    return Batch(image, text, torch.randn(images, noise_dim))
+    return Batch(image, text, torch.randn(images, noise_dim), ("",) * images, torch.full((images,), -1))
 
 
 def seconds(action: Callable[[], object]) -> float:
