@@ -168,6 +168,12 @@ class MatcherReader:
 def training_reader(recipe: Recipe, folder: ShardFolder, device: torch.device) -> Reader:
     """What a recipe reads the captions of its shards with."""
     if recipe.text.matcher is None:
+        if not folder.word_dim:
+            raise DataError(
+                f"{folder.folder}: its captions have no BERT vectors (it was prepared with text.model = 'none'); name a "
+                "matcher that reads them (text.matcher), or prepare the data with "
+                "--set text.model=google-bert/bert-base-uncased"
+            )
         return BertReader(folder.text_identity, recipe.text.sentence, recipe.text.model, device)
     reader = MatcherReader(find_encoder(recipe.text.matcher), recipe.text.drawn_words, device)
     check_words(reader.encoder, folder, f"text.matcher = {recipe.text.matcher}")

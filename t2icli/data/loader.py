@@ -256,11 +256,6 @@ def check(folder: ShardFolder, sampling: Sampling) -> None:
             f"train.batch_size = {s.batch_size} cannot be shared equally by {s.world} processes; "
             f"use a multiple of {s.world}"
         )
-    if s.sentence is not None and not folder.word_dim:
-        raise DataError(
-            f"{where}: its captions have no BERT vectors (it was prepared with text.model = 'none'); name a matcher "
-            "that reads them (text.matcher), or prepare the data with --set text.model=google-bert/bert-base-uncased"
-        )
     if s.sentence == "padded_sum" and not folder.has_pad_sum:
         raise DataError(
             f"{where}: text.sentence = 'padded_sum' needs the sums at pad positions, which were not stored; "
