@@ -170,8 +170,8 @@ def training_reader(recipe: Recipe, folder: ShardFolder, device: torch.device) -
     if recipe.text.matcher is None:
         if not folder.word_dim:
             raise DataError(
-                f"{folder.folder}: its captions have no BERT vectors (it was prepared with text.model = 'none'); name a "
-                "matcher that reads them (text.matcher), or prepare the data with "
+                f"{folder.folder}: its captions have no BERT vectors (it was prepared with text.model = 'none'); "
+                "name a matcher that reads them (text.matcher), or prepare the data with "
                 "--set text.model=google-bert/bert-base-uncased"
             )
         return BertReader(folder.text_identity, recipe.text.sentence, recipe.text.model, device)

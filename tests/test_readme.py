@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from t2icli import errors
+from t2icli import errors, registry
 from t2icli.cli import app
 from t2icli.recipe_files import find
 
@@ -53,6 +53,9 @@ def test_commands_exist(document: str, line: str) -> None:
         return  # a verb spoken of in a sentence
     assert not hasattr(command, "commands"), f"{document}: {line}: no such verb"
     values = command.make_context("t2i", words).params  # raises where the program would refuse
+    if "files" in values:  # of t2i import, whose name is a module's
+        registry.load("t2icli.systems", values["name"])
+        return
     recipe = values.get("recipe") or values.get("dataset") or values.get("name")
     if recipe and not recipe.isupper() and not recipe.startswith("my"):
         find(recipe, folder="data" if "dataset" in values else "")
