@@ -6,7 +6,8 @@ released. [S] marks what the summary states, [O] what is our own choice and must
 
 [S] the three scores; words and a sentence by an LSTM; Inception-v3's Mixed_6e as 17x17 regions and a vector of the
 whole image, each projected; a Transformer over all of them, a linear map, pooling and a sigmoid as the general score.
-[O] all sizes and gammas, the inside of the matching block, how everything is trained, which negatives are drawn.
+[O] all sizes and gammas, the inside of the matching block, how everything is trained, which negatives are drawn; and
+the vector of the whole comes from Mixed_7c, as DAMSM's does, where the summary says Mixed_7b.
 """
 
 import math
