@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
@@ -74,7 +74,7 @@ class Config(BackboneConfig, WordsConfig):
     )
     gamma3_global: PositiveFloat = Field(10.0, description="scale of global scores before it")
     depth: PositiveInt = Field(4, description="layers of the matching block's Transformer")
-    heads: PositiveInt = Field(4, description="attention heads in each")
+    heads: PositiveInt = Field(4, validate_default=True, description="attention heads in each")
     feedforward: PositiveInt = Field(1024, description="width inside each")
     block_dropout: float = Field(0.1, ge=0, lt=1, description="of the matching block in training")
     positions: Literal["learned", "none"] = Field(
@@ -83,6 +83,15 @@ class Config(BackboneConfig, WordsConfig):
     start: Path | None = Field(None, description="a DAMSM or VLM whose encoders are taken; only the block then learns")
     schedule: EpochDecay = EpochDecay()
     matching: MatchingSchedule = MatchingSchedule()
+
+    @field_validator("heads")
+    @classmethod
+    def heads_share_dim(cls, heads: int, others: ValidationInfo) -> int:
+        """Each head takes the same part of a token."""
+        dim = others.data.get("dim", heads)
+        if dim % heads:
+            raise ValueError(f"must divide dim = {dim}")
+        return heads
 
 
 class VLM(Matcher):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from made_up import made_up_batch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from t2icli.batch import Pairs, Text
@@ -63,6 +64,13 @@ def test_parameters_of_the_whole() -> None:
     assert regions.shape == (1, 289, 256) and whole.shape == (1, 256)
     encoder.general_logits(encoder.text.read(["a red bus"]), regions, whole).sum().backward()
     assert image.grad is not None and image.grad.abs().sum() > 0  # through the frozen network
+
+
+def test_heads_share_a_token() -> None:
+    assert Config(dim=96, heads=3).heads == 3
+    for keys in ({"dim": 256, "heads": 3}, {"dim": 90}):
+        with pytest.raises(ValidationError, match=f"must divide dim = {keys['dim']}"):
+            Config(**keys)
 
 
 # ---------------------------------------------------------------------------- the matching block
