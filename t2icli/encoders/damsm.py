@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from t2icli.batch import Pairs
+from t2icli.batch import Pairs, Text
 from t2icli.encoders import words as words_encoder
 from t2icli.encoders._backbones import BackboneConfig
 from t2icli.encoders._base import EpochDecay, Losses, Matcher, Phase
@@ -63,19 +63,22 @@ class DAMSM(Matcher):
 
     def losses(self, pairs: Pairs) -> Losses:
         """All four: words and sentences, along captions and along images."""
-        regions, whole = self.image(pairs.image)
-        text = self.text.read(pairs.captions)
-        w0, w1 = word_losses(regions, text.words, text.mask, self.gammas, pairs.classes)
-        s0, s1 = sentence_losses(whole, text.sentence, self.gammas[2], pairs.classes)
+        return self.compared(*self.read_images(pairs.image), self.text.read(pairs.captions), pairs.classes)
+
+    def compared(self, regions: Tensor, whole: Tensor, text: Text, classes: Tensor) -> Losses:
+        """The same of images and captions that have been read; each row's belong together."""
+        w0, w1 = word_losses(regions, text.words, text.mask, self.gammas, classes)
+        s0, s1 = sentence_losses(whole, text.sentence, self.gammas[2], classes)
         return {"word_to_text": w0, "word_to_image": w1, "sentence_to_text": s0, "sentence_to_image": s1}
 
     def validate(self, held_out: Iterable[Pairs]) -> Mapping[str, float]:
         """Mean loss, and retrieval by whole images and sentences."""
         images, sentences, losses = [], [], []
         for pairs in held_out:
-            losses.append(torch.stack(list(self.losses(pairs).values())).sum())
-            images.append(self.image(pairs.image)[1])
-            sentences.append(self.text.read(pairs.captions).sentence)
+            text, (regions, whole) = self.text.read(pairs.captions), self.read_images(pairs.image)
+            losses.append(torch.stack(list(self.compared(regions, whole, text, pairs.classes).values())).sum())
+            images.append(whole)
+            sentences.append(text.sentence)
         return {"loss": float(torch.stack(losses).mean()), **retrieval(torch.cat(images), torch.cat(sentences))}
 
     def read_images(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -39,9 +39,10 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def sentence_scores(whole: Tensor, sentence: Tensor) -> Tensor:
     """Cosine of every image vector ``(N, D)`` with every sentence vector ``(M, D)``: ``(N, M)``."""
-    whole, sentence = whole.float(), sentence.float()
-    lengths = whole.norm(dim=1)[:, None] * sentence.norm(dim=1)[None]
-    return whole @ sentence.T / lengths.clamp_min(COSINE_EPSILON)
+    with torch.autocast(whole.device.type, enabled=False):
+        whole, sentence = whole.float(), sentence.float()
+        lengths = whole.norm(dim=1)[:, None] * sentence.norm(dim=1)[None]
+        return whole @ sentence.T / lengths.clamp_min(COSINE_EPSILON)
 
 
 def word_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gamma2: float) -> Tensor:
@@ -53,10 +54,11 @@ def word_scores(regions: Tensor, words: Tensor, mask: Tensor, gamma1: float, gam
     regions, words = regions.float(), words.float()
     per_caption = len(regions) * words.shape[1] * max(regions.shape[1], regions.shape[2])
     step = max(1, ELEMENTS_AT_ONCE // per_caption)
-    parts = [
-        word_scores_of(regions, words[i : i + step], mask[i : i + step], gamma1, gamma2)
-        for i in range(0, len(words), step)
-    ]
+    with torch.autocast(regions.device.type, enabled=False):
+        parts = [
+            word_scores_of(regions, words[i : i + step], mask[i : i + step], gamma1, gamma2)
+            for i in range(0, len(words), step)
+        ]
     return torch.cat(parts, 1)
 
 
@@ -80,13 +82,11 @@ def word_losses(
     classes: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Images against words: to find the caption of an image, and the image of a caption."""
-    with torch.autocast(regions.device.type, enabled=False):
-        return both_ways(gammas[2] * word_scores(regions, words, mask, gammas[0], gammas[1]), classes)
+    return both_ways(gammas[2] * word_scores(regions, words, mask, gammas[0], gammas[1]), classes)
 
 
 def sentence_losses(
     whole: Tensor, sentence: Tensor, gamma3: float, classes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Image vectors against sentence vectors, likewise."""
-    with torch.autocast(whole.device.type, enabled=False):
-        return both_ways(gamma3 * sentence_scores(whole, sentence), classes)
+    return both_ways(gamma3 * sentence_scores(whole, sentence), classes)

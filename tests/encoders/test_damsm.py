@@ -1,6 +1,7 @@
 """DAMSM against AttnGAN's released code, its import, and a few steps of training."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,24 @@ def test_full_text_and_image_encoders(released: DAMSM) -> None:
     golden = facts()["golden"]["attngan"]
     ids, lengths = captions()
     text = released.text(ids[:, :12], lengths)
-    same(text.words.transpose(1, 2), golden["rnn.words_emb"])
-    same(text.sentence, golden["rnn.sent_emb"])
+    same(text.words.transpose(1, 2), golden["rnn.words_emb"], 1e-5)
+    same(text.sentence, golden["rnn.sent_emb"], 1e-5)
     regions, whole = released.read_images(tensor((3, 3, 256, 256), 9))
-    same(regions.transpose(1, 2).unflatten(2, (17, 17)), golden["cnn.regions"])
-    same(whole, golden["cnn.code"])
+    same(regions.transpose(1, 2).unflatten(2, (17, 17)), golden["cnn.regions"], 1e-5)
+    same(whole, golden["cnn.code"], 1e-5)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_images_enlarged_as_when_the_released_weights_were_made(
+    released: DAMSM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Config().align_corners
+    monkeypatch.setattr(released.image.backbone, "align_corners", True)
+    golden = json.loads((REFERENCE / "dmgan_image_encoder.json").read_text())
+    regions, whole = released.read_images(tensor((3, 3, 256, 256), 9))
+    same(regions.transpose(1, 2).unflatten(2, (17, 17)), golden["cnn.regions"], 1e-5)
+    same(whole, golden["cnn.code"], 1e-5)
 
 
 @pytest.mark.slow
@@ -146,6 +160,22 @@ def test_rate_shrinks_every_epoch_down_to_its_floor() -> None:
     assert [schedule.rate_at(images, 100) for images in (0, 99, 100, 200, 300, 900)] == [1, 1, 0.5, 0.25, 0.125, 0.125]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("moving", [False, True])
+def test_statistics_of_the_frozen_network_move_only_if_asked(moving: bool) -> None:
+    config = Config(dim=8, embedding_dim=6, moving_statistics=moving)
+    matcher = DAMSM(config, WORDS, None).train()
+    before = {name: value.clone() for name, value in matcher.image.backbone.state_dict().items()}
+    matcher.read_images(pairs().image[:2])
+    after = matcher.image.backbone.state_dict()
+    moved = {name.rpartition(".")[2] for name, value in before.items() if not torch.equal(after[name], value)}
+    assert moved == ({"running_mean", "running_var", COUNTER} if moving else set())
+    assert not matcher.eval().image.backbone.training
+    assert [name for name, p in matcher.image.named_parameters() if p.requires_grad] == [
+        "to_regions.weight", "to_whole.weight", "to_whole.bias"
+    ]  # fmt: skip
+
+
 def test_captions_are_read_alone_as_together() -> None:
     torch.manual_seed(0)
     text = DAMSM(SMALL, WORDS, None).eval().text
@@ -167,11 +197,27 @@ def test_retrieval_by_hand() -> None:
     assert retrieval(torch.ones(4, 2), torch.ones(4, 2))["r1_text"] == 0  # a tie is not a hit
 
 
+def test_retrieval_is_among_a_hundred() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(250, 4, generator=generator)
+    captions = images + 0.5 * torch.randn(250, 4, generator=generator)
+    found = retrieval(images, captions)  # fifty are left over
+    groups = [retrieval(images[i : i + 100], captions[i : i + 100]) for i in (0, 100)]
+    assert found == {key: pytest.approx((groups[0][key] + groups[1][key]) / 2) for key in found}
+    assert 0 < found["r1_text"] < found["r5_text"] < found["r10_text"] < 100
+
+
+@torch.no_grad()
 def test_validation_reports_both_ways() -> None:
+    torch.manual_seed(0)
     matcher = DAMSM(SMALL, WORDS, None).eval()
-    with torch.no_grad():
-        measures = matcher.validate([pairs(0), pairs(1)])
+    measures = matcher.validate([pairs(0), pairs(1)])
     assert set(measures) == {"loss", *(f"r{k}_{side}" for k in (1, 5, 10) for side in ("text", "image"))}
+    mean = sum(sum(matcher.losses(p).values()) for p in (pairs(0), pairs(1))) / 2
+    assert measures["loss"] == pytest.approx(float(mean))
+    both = [torch.cat(x) for x in zip(*((matcher.read_images(p.image)[1], matcher.text.read(p.captions).sentence)
+                                        for p in (pairs(0), pairs(1))), strict=True)]  # fmt: skip
+    assert measures == {"loss": measures["loss"], **retrieval(*both)}
 
 
 # ---------------------------------------------------------------------------- files

@@ -32,7 +32,7 @@ def test_released_losses_and_gradients(golden: dict[str, Tensor]) -> None:
         r, whole, w, sentence = leaves
         found = [*word_losses(r, w, mask, GAMMAS, classes), *sentence_losses(whole, sentence, GAMMAS[2], classes)]
         for name, loss in zip(("w0", "w1", "s0", "s1"), found, strict=True):
-            assert float(loss) == pytest.approx(float(golden[f"{kind}.{name}"]), rel=1e-5)
+            assert loss.item() == pytest.approx(float(golden[f"{kind}.{name}"]), rel=1e-5)
         sum(found).backward()
         for name, leaf in zip(("feats", "code", "words", "sent"), leaves, strict=True):
             assert float(leaf.grad.norm()) == pytest.approx(float(golden[f"{kind}.grad_{name}"]), rel=1e-4)
@@ -49,7 +49,7 @@ def test_reference_values_of_fixed_tensors() -> None:
             *sentence_losses(whole, sentence, 10.0, ids),
         ]
         expected = facts()["golden"]["attngan"][key]
-        assert [float(x) for x in found] == pytest.approx([expected[n] for n in ("w0", "w1", "s0", "s1")], rel=1e-5)
+        assert [x.item() for x in found] == pytest.approx([expected[n] for n in ("w0", "w1", "s0", "s1")], rel=1e-5)
 
 
 def made_up() -> tuple[Tensor, Tensor, Tensor]:
@@ -109,3 +109,26 @@ def test_zero_vectors_and_half_precision_give_numbers() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = word_losses(regions.bfloat16(), words.bfloat16(), mask, (4.0, 5.0, 10.0))
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in found)
+
+
+def test_lower_precision_around_them_changes_nothing() -> None:
+    regions, words, mask = made_up()
+    expected = [
+        word_scores(regions, words, mask, 4.0, 5.0), sentence_scores(regions[:, 0], words[:, 0]),
+        *word_losses(regions, words, mask, GAMMAS), *sentence_losses(regions[:, 0], words[:, 0], 10.0),
+    ]  # fmt: skip
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [
+            word_scores(regions, words, mask, 4.0, 5.0), sentence_scores(regions[:, 0], words[:, 0]),
+            *word_losses(regions, words, mask, GAMMAS), *sentence_losses(regions[:, 0], words[:, 0], 10.0),
+        ]  # fmt: skip
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_padded_words_leave_gradients_finite() -> None:
+    regions, words, mask = made_up()
+    regions.requires_grad_()
+    words = (words * mask[:, :, None]).requires_grad_()  # zero at the padding, as the text encoder gives them
+    sum(word_losses(regions, words, mask, GAMMAS)).backward()
+    assert regions.grad.isfinite().all() and words.grad.isfinite().all()
+    assert words.grad[~mask].abs().sum() == 0
