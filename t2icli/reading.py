@@ -22,7 +22,7 @@ from t2icli.encoders.words import Words
 from t2icli.errors import DataError, EnvironmentFault, RecipeError, UserError
 from t2icli.recipe import Recipe
 from t2icli.storage import sha256
-from t2icli.vocabulary import words_of
+from t2icli.vocabulary import Vocabulary, words_of
 
 KEPT = "text_encoder.safetensors"  # a matcher's text encoder, in the folder of a run's weights
 KNOWN_SHARE = 0.9  # of a data set's different words that a matcher must know
@@ -176,7 +176,7 @@ def training_reader(recipe: Recipe, folder: ShardFolder, device: torch.device) -
             )
         return BertReader(folder.text_identity, recipe.text.sentence, recipe.text.model, device)
     reader = MatcherReader(find_encoder(recipe.text.matcher), recipe.text.drawn_words, device)
-    check_words(reader.encoder, folder, f"text.matcher = {recipe.text.matcher}")
+    check_words(reader.encoder.vocabulary, folder, f"text.matcher = {recipe.text.matcher}")
     return reader
 
 
@@ -193,13 +193,13 @@ def trained_reader(header: dict[str, Any], recipe: Recipe, weights: Path, device
     return reader
 
 
-def check_words(encoder: WordEncoder, folder: ShardFolder, what: str) -> None:
+def check_words(theirs: Vocabulary, folder: ShardFolder, what: str) -> None:
     """Refuse an encoder that was trained on other words than a data set has.
 
     Captions are read by their words and never by ids, so that two vocabularies cannot be mixed up; one that holds
     nearly all words, such as that of a released matcher, will do.
     """
-    theirs, ours = encoder.vocabulary, folder.vocabulary
+    ours = folder.vocabulary
     if theirs.words == tuple(ours):
         return
     known = sum(word in theirs.ids for word in ours)

@@ -11,8 +11,9 @@ from t2icli import registry
 from t2icli.data.loader import Loader
 from t2icli.data.shards import ShardFolder
 from t2icli.data.text import Sentence
+from t2icli.encoders._base import Encoder
 from t2icli.nn.batch_norm import BatchNorm
-from t2icli.reading import Reader, training_reader
+from t2icli.reading import Reader, check_words, training_reader
 from t2icli.recipe import Optim, Recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
@@ -59,7 +60,9 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
             if isinstance(module, BatchNorm):
                 module.synchronised = True
     broadcast(system)
-    terms = {name: build_term(name, table, setting, weights).to(device) for name, table in terms_of(recipe).items()}
+    terms = {
+        name: build_term(name, table, setting, weights, folder).to(device) for name, table in terms_of(recipe).items()
+    }
     return Trainer(
         recipe,
         folder,
@@ -72,10 +75,13 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     )
 
 
-def build_term(name: str, table: TermConfig, setting: Setting, weights: Weights) -> Term:
-    """A term of the recipe."""
+def build_term(name: str, table: TermConfig, setting: Setting, weights: Weights, folder: ShardFolder) -> Term:
+    """A term of the recipe; an encoder in it must know the words of the captions that it will read."""
     term: Term = registry.load("t2icli.terms", name).build(table, setting, weights)
     term.warm_up = table.warm_up
+    for module in term.modules():
+        if isinstance(module, Encoder):
+            check_words(module.vocabulary, folder, f"terms.{name}")
     return term
 
 

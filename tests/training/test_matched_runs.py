@@ -15,11 +15,12 @@ from t2icli.data.prepare import prepare
 from t2icli.data.shards import ShardFolder
 from t2icli.encoders._files import WEIGHTS as ENCODER
 from t2icli.encoders._files import save_encoder
+from t2icli.encoders.damsm import DAMSM
 from t2icli.encoders.words import Config, Words
 from t2icli.errors import DataError, RecipeError, UserError
 from t2icli.reading import KEPT
 from t2icli.recipe import Recipe
-from t2icli.recipe_files import load_data_recipe, load_recipe
+from t2icli.recipe_files import load_data_recipe, load_encoder_recipe, load_recipe
 from t2icli.sampling import open_run
 from t2icli.scoring import Request, score
 from t2icli.training.checkpoint import WEIGHTS
@@ -99,6 +100,14 @@ def test_a_matcher_of_another_data_set_is_refused(
     assert capsys.readouterr().err == ""
     build_with(matcher("smaller", *words[1:]))
     assert f"knows {len(words) - 1} of the {len(words)} words" in capsys.readouterr().err
+
+
+def test_an_encoder_of_a_term_is_asked_for_its_words_too(tiny_shards: Path, tmp_path: Path) -> None:
+    config = load_encoder_recipe("tiny/damsm").model
+    save_encoder(tmp_path / ENCODER, "damsm", DAMSM(config, Vocabulary(["platypus"]), None))
+    recipe = load_recipe("tiny/dfgan", [f"data.shards={tiny_shards}", f"terms.damsm.matcher={tmp_path}"])
+    with pytest.raises(DataError, match="terms.damsm: knows 0 of the"):
+        build(recipe, Weights(), torch.device("cpu"))
 
 
 def test_another_matcher_is_another_run(tiny_shards: Path, tiny_encoders: dict[str, Path], tmp_path: Path) -> None:
