@@ -17,7 +17,7 @@ def test_names_are_the_files() -> None:
 def test_an_unknown_name_gets_the_nearest_or_the_list() -> None:
     with pytest.raises(RecipeError, match="systems: there is no 'xmc_gan'; did you mean 'xmcgan'"):
         registry.load("t2icli.systems", "xmc_gan")
-    with pytest.raises(RecipeError, match="terms: there is no 'zzz'; available: image_contrastive, perceptual"):
+    with pytest.raises(RecipeError, match="terms: there is no 'zzz'; available: damsm, image_contrastive"):
         registry.load("t2icli.terms", "zzz")
     with pytest.raises(RecipeError, match="systems: there is no '_base'"):
         registry.load("t2icli.systems", "_base")

@@ -90,6 +90,8 @@ class Case:
             image=torch.from_numpy(real).permute(0, 3, 1, 2) * 2 - 1,
             text=Text(words, sentence, mask, torch.zeros(3, 5, dtype=torch.long)),
             noise=torch.from_numpy(random(12, 3, 8)).float(),
+            captions=("",) * 3,
+            classes=torch.full((3,), -1),
         )
 
     def fill(self, path: str, array: np.ndarray) -> None:
