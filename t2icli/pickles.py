@@ -37,7 +37,7 @@ class Kind:
 class Array(np.ndarray[Any, Any]):
     """An array whose type is a ``Kind``; made empty and then filled, as numpy's are."""
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:  # type: ignore[override]  # numpy's takes two forms
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
         version, shape, kind, fortran, data = state
         super().__setstate__((version, shape, plain(kind), fortran, data))
 
@@ -67,6 +67,11 @@ def latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def no_bytes() -> bytes:
+    """How Python 3 writes none at all for Python 2; a number here would ask for so much memory."""
+    return b""
+
+
 # What plain data needs beyond pickle's own opcodes: module and name as files say them -> what they get.
 ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): empty_array,
@@ -76,6 +81,7 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): None,  # named by every array as what it is; never called
     ("numpy", "dtype"): Kind,
     ("_codecs", "encode"): latin1_bytes,
+    ("__builtin__", "bytes"): no_bytes,
     ("__builtin__", "set"): set,
     ("builtins", "set"): set,
     ("collections", "OrderedDict"): collections.OrderedDict,
@@ -116,5 +122,5 @@ def look_over(data: bytes) -> None:
     number four thousand million would take 32 GB.
     """
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name.endswith("PUT") and argument > len(data):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise pickle.UnpicklingError(f"numbers a value {argument:,} in a file of {len(data):,} bytes")
