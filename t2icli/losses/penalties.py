@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 Norm = Literal["joint", "sum"]
+TINY = 1e-24  # least square of a norm: at zero a power below one of it has no finite derivative
 
 
 def matching_aware(score: Tensor, inputs: Sequence[Tensor], power: float, norm: Norm) -> Tensor:
@@ -19,5 +20,5 @@ def matching_aware(score: Tensor, inputs: Sequence[Tensor], power: float, norm: 
     gradients = torch.autograd.grad(score.sum(), inputs, create_graph=True)
     squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])  # (inputs, B)
     if norm == "sum":
-        return squares.clamp_min(1e-24).sqrt().sum(0).pow(power).mean()
-    return squares.sum(0).pow(power / 2).mean()  # no root: its derivative at zero is not finite
+        return squares.clamp_min(TINY).sqrt().sum(0).pow(power).mean()
+    return squares.sum(0).clamp_min(TINY).pow(power / 2).mean()  # no root of its own: squares to half the power

@@ -278,14 +278,18 @@ def import_released(files: Sequence[Released]) -> Imported:
     path, content = files[0].path, files[0].content
     parts = content.get("model", {"netG": content}) if isinstance(content, dict) else {}
     if not isinstance(parts, dict) or "netG" not in parts:
-        raise DataError(f"{path}: should hold a model with netG (and netD, netC); it holds {describe(content)}")
-    generator = renamed(state_in(parts["netG"], path), GENERATOR_NAMES)
-    config, setting = measured(generator, path)
-    networks: dict[str, State] = {"generator": generator}
+        found = parts if isinstance(parts, dict) and parts else content
+        raise DataError(f"{path}: should hold a model with netG (and netD, netC); it holds {describe(found)}")
+    released = state_in(parts["netG"], path)
+    config, setting = measured(released, path)
+    networks: dict[str, State] = {"generator": renamed(released, GENERATOR_NAMES)}
     notes: list[str] = []
-    if "netD" in parts and "netC" in parts:
+    halves = [part for part in ("netD", "netC") if part in parts]
+    if len(halves) == 2:
         judge = renamed({**state_in(parts["netD"], path), **state_in(parts["netC"], path)}, DISCRIMINATOR_NAMES)
         networks["discriminator"], notes = without_dead_shortcuts(judge)
+    elif halves:
+        notes = [f"left out: {halves[0]}, because half a discriminator judges nothing"]
     with torch.device("meta"):  # names and shapes are all that is compared
         system = DFGAN(config, setting)
     for part, state in networks.items():
@@ -294,15 +298,24 @@ def import_released(files: Sequence[Released]) -> Imported:
     return Imported(model, networks, setting.image_size, setting.word_dim, notes)
 
 
-def measured(generator: State, path: Path) -> tuple[Config, Setting]:
-    """Sizes that a generator's tensors tell."""
-    try:
-        channels, noise_dim = generator["to_image.weight"].shape[1], generator["first.weight"].shape[1]
-        condition_dim = generator["blocks.0.fusion0.first.gamma.0.weight"].shape[1]
-    except KeyError as lacking:
-        raise DataError(f"{path}: is no generator of DF-GAN's code of 2022: it lacks {lacking}") from None
-    blocks = len({name.split(".")[1] for name in generator if name.startswith("blocks.")})
-    return Config(channels=channels, noise_dim=noise_dim), Setting(4 * 2**blocks, condition_dim - noise_dim)
+def measured(released: State, path: Path) -> tuple[Config, Setting]:
+    """Sizes that a generator's tensors tell, by their released names."""
+
+    def inputs(name: str) -> int:
+        if name not in released:
+            raise DataError(f"{path}: is no generator of DF-GAN's code of 2022: {describe(released)}, without {name}")
+        shape = tuple(released[name].shape)
+        if len(shape) < 2 or shape[1] == 0:
+            raise DataError(f"{path}: {name} is {shape}, which is no weight of DF-GAN's generator")
+        return shape[1]
+
+    channels, noise_dim = inputs("to_rgb.1.weight"), inputs("fc.weight")
+    condition = "GBlocks.0.fuse1.affine0.fc_gamma.linear1.weight"
+    word_dim = inputs(condition) - noise_dim
+    if word_dim < 1:
+        raise DataError(f"{path}: {condition} has {inputs(condition)} inputs, no more than the noise ({noise_dim})")
+    blocks = len({name.split(".")[1] for name in released if name.startswith("GBlocks.")})
+    return Config(channels=channels, noise_dim=noise_dim), Setting(4 * 2**blocks, word_dim)
 
 
 def without_dead_shortcuts(judge: State) -> tuple[State, list[str]]:

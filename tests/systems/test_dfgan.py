@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_up import WORD_DIM, made_up_batch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2icli.batch import Batch
@@ -15,6 +15,9 @@ from t2icli.losses.penalties import matching_aware
 from t2icli.released import Released
 from t2icli.setting import Setting
 from t2icli.systems.dfgan import DFGAN, Config, Fusion, UpBlock, import_released
+from t2icli.training.step import total
+
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 def made(size: int = 32, **keys: object) -> tuple[DFGAN, Batch]:
@@ -85,12 +88,50 @@ def test_norms(norm: str, length: float) -> None:
     torch.testing.assert_close(found, torch.tensor(length**6))
 
 
-def test_penalty_of_a_flat_score_has_a_gradient() -> None:
-    weight = torch.zeros(1, requires_grad=True)
-    image = torch.ones(2, 1, requires_grad=True)
-    for norm in ("joint", "sum"):
-        matching_aware((image * weight).sum(1), (image,), 6.0, norm).backward()
-        assert weight.grad.isfinite().all()
+@pytest.mark.parametrize("norm", ["joint", "sum"])
+@pytest.mark.parametrize("power", [1.0, 2.0, 6.0])
+def test_penalty_of_a_flat_score_has_a_gradient(norm: str, power: float) -> None:
+    weight, image = torch.zeros(1, requires_grad=True), torch.ones(2, 1, requires_grad=True)
+    matching_aware((image * weight).sum(1), (image,), power, norm).backward()
+    assert weight.grad.isfinite().all()
+
+
+def unmoved(network: nn.Module) -> set[str]:
+    """Parameters that a loss does not move."""
+    return {name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()}
+
+
+def test_gradients_reach_every_parameter() -> None:
+    system, batch = made()
+    # As they begin, residual sides are shut and affine maps ignore the text: only what opens them learns.
+    fake = system.generate(batch.text, batch.noise)
+    total(system.d_losses(batch, fake.detach())).backward()
+    assert unmoved(system.discriminator) == {
+        f"image.blocks.{block}.conv{place}.weight" for block in range(3) for place in (0, 1)
+    }
+    total(system.g_losses(batch, fake)).backward(inputs=list(system.generator.parameters()))
+    shut = unmoved(system.generator)
+    assert len(shut) == 2 * 2 * 4 * 3 and all(".fusion" in name and ".0." in name for name in shut)
+    # Once they are open, everything does.
+    open_gates(system)
+    for name, parameter in system.generator.named_parameters():
+        if ".fusion" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    system.zero_grad()
+    fake = system.generate(batch.text, batch.noise)
+    total(system.d_losses(batch, fake.detach())).backward()
+    assert not unmoved(system.discriminator)
+    total(system.g_losses(batch, fake)).backward(inputs=list(system.generator.parameters()))
+    assert not unmoved(system.generator)
+
+
+def test_penalty_alone_trains_every_weight_of_the_discriminator() -> None:
+    system, batch = made()
+    open_gates(system)
+    fake = system.generate(batch.text, batch.noise).detach()
+    system.d_losses(batch, fake)["penalty"].backward()
+    # A bias moves the score, not its slope.
+    assert unmoved(system.discriminator) == {n for n, _ in system.discriminator.named_parameters() if "bias" in n}
 
 
 def test_mismatched_pairs_are_all_images_rolled_by_one() -> None:
@@ -136,14 +177,46 @@ def test_words_are_not_read() -> None:
     assert torch.equal(a.images[0], b.images[0])
 
 
-def test_files_that_are_something_else() -> None:
+def refused(content: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        import_released([Released(Path("x.pth"), content)])
 
-    path = Path("x.pth")
+
+def test_files_that_are_something_else() -> None:
     with pytest.raises(DataError, match="one file is imported"):
         import_released([])
-    with pytest.raises(DataError, match="should hold a model with netG"):
-        import_released([Released(path, {"model": {"netH": {}}})])
-    with pytest.raises(DataError, match="is no generator of DF-GAN's code of 2022: it lacks"):
-        import_released([Released(path, {"encoder.weight": torch.zeros(3, 4)})])
-    with pytest.raises(DataError, match="should hold a state dict, but 'epoch' is a int"):
-        import_released([Released(path, {"fc.weight": torch.zeros(1), "epoch": 3})])
+    refused([1], "should hold a model with netG .* it holds a list")
+    refused({"model": {"netH": {}}}, "should hold a model with netG .* it holds a table of netH")
+    refused({"encoder.weight": torch.zeros(3, 4)}, "is no generator .* a table of encoder.weight, without to_rgb")
+    refused({"fc.weight": torch.zeros(1), "epoch": 3}, "should hold a state dict, but 'epoch' is a int")
+
+
+def released_names() -> dict[str, dict[str, Tensor]]:
+    return torch.load(REFERENCE / "dfgan_nf4_64.pth", weights_only=True)["model"]
+
+
+def test_tensors_that_do_not_fit_are_named() -> None:
+    generator = released_names()["netG"]
+    refused({**generator, "odd": torch.zeros(2)}, "has odd, which is not known")
+    refused({n: t for n, t in generator.items() if n != "GBlocks.1.c1.bias"}, r"lacks blocks.1.conv0.bias \(16,\)")
+    refused({**generator, "GBlocks.0.c1.weight": torch.zeros(3, 3)}, r"blocks.0.conv0.weight is \(3, 3\), should be")
+    # What the sizes are measured by must be able to tell them.
+    refused({**generator, "to_rgb.1.weight": torch.zeros(3)}, r"to_rgb.1.weight is \(3,\), which is no weight")
+    refused({**generator, "to_rgb.1.weight": torch.zeros(3, 0, 3, 3)}, "which is no weight")
+    refused({**generator, "fc.weight": torch.zeros(512, 26)}, r"has 26 inputs, no more than the noise \(26\)")
+
+
+def test_a_generator_alone() -> None:
+    parts = released_names()
+    for content in (parts["netG"], {f"module.{name}": tensor for name, tensor in parts["netG"].items()}):
+        found = import_released([Released(Path("netG.pth"), content)])
+        assert (found.model, found.image_size, found.word_dim) == ({"channels": 4, "noise_dim": 10}, 64, 16)
+        assert set(found.networks) == {"generator"} and not found.notes
+
+
+def test_half_a_discriminator_is_left_out_in_words() -> None:
+    parts = released_names()
+    for half in ("netD", "netC"):
+        model = {"netG": parts["netG"], half: parts[half]}
+        found = import_released([Released(Path("x.pth"), {"model": model})])
+        assert set(found.networks) == {"generator"} and half in found.notes[0]
