@@ -17,6 +17,11 @@ def say(message: str) -> None:
     people.print(message, markup=False)
 
 
+def quiet() -> None:
+    """Say nothing more: for all but the first of several processes."""
+    people.quiet = True
+
+
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show how far a task of ``total`` units is, with rate and time left; yields ``advance(count)``.

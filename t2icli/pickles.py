@@ -9,6 +9,7 @@ import collections
 import io
 import pickle
 import pickletools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from t2icli.errors import DataError
 
+BEYOND_ASCII = re.compile(rb"\\x[89a-fA-F]")  # the beginning of such a letter's escape; its second digit follows
 PLAIN = "biufcSU"  # numpy's letters for truth values, numbers and strings
 
 
@@ -119,8 +121,9 @@ def look_over(data: bytes) -> None:
     """Refuse, before anything is built, a file that is cut short or asks for more memory than it could fill.
 
     Every stored value of a pickle has a number; the unpickler makes room for the highest, so ten bytes that speak of
-    number four thousand million would take 32 GB.
+    number four thousand million would take 32 GB. The standard library's reader takes Python 2's written-out strings for
+    ASCII, so letters beyond it are changed for this look: nothing of what is checked here is in a string.
     """
-    for opcode, argument, _ in pickletools.genops(data):
+    for opcode, argument, _ in pickletools.genops(BEYOND_ASCII.sub(rb"\\x4", data)):
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):
             raise pickle.UnpicklingError(f"numbers a value {argument:,} in a file of {len(data):,} bytes")

@@ -9,7 +9,8 @@ from t2icli.console import say
 from t2icli.data.prepare import prepare
 from t2icli.recipe_files import load_data_recipe, load_recipe
 from t2icli.sampling import open_run, sample
-from t2icli.scoring import Request, score
+from t2icli.scoring.request import Request
+from t2icli.scoring.score import score
 from t2icli.training.loop import train
 from t2icli.training.run import choose_folder
 
@@ -48,6 +49,7 @@ def quickstart(overrides: Sequence[str] = ()) -> Outcome:
     run = train(recipe, lambda: choose_folder(recipe, RECIPE, None, new=False))
     say(f"3 of 4   t2i evaluate {run} --samples {PICTURES} --seeds 1")
     result = score(Request(run, samples=PICTURES, seeds=1))
+    assert result is not None  # this is the only process
     say(f"4 of 4   t2i sample --file CAPTIONS --run {run} -n {NOISES}")
     grid = run / "samples" / "quickstart.png"
     sample(CAPTIONS, open_run(run), NOISES, seed=0, out=grid, single=False)

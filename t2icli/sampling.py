@@ -84,7 +84,7 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def open_run(run: Path | None, overrides: Sequence[str] = ()) -> TrainedRun:
+def open_run(run: Path | None, overrides: Sequence[str] = (), device: torch.device | None = None) -> TrainedRun:
     """The newest run, or the one named: a run folder, or a file of weights that ``train`` wrote."""
     path = find_run(run)
     file = path if path.is_file() else path / WEIGHTS
@@ -92,7 +92,7 @@ def open_run(run: Path | None, overrides: Sequence[str] = ()) -> TrainedRun:
         raise DataError(f"{path}: has no {WEIGHTS} yet; they are written at the run's first checkpoint")
     header, tensors = read_weights(file)
     recipe = parse(override(header["recipe"], overrides), f"{file} (its recipe)")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reader = trained_reader(header["text"], recipe, file, device)
     system: System = registry.load("t2icli.systems", recipe.system).build(
         recipe.model, Setting(recipe.data.image_size, reader.dim)

@@ -34,22 +34,34 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model of the Hugging Face hub: a folder with config.json, weights, and what its tokenizer or processor reads."""
+
+    repository: str
+    sha256: frozenset[str] = frozenset()  # of its weights in either format, as far as they are known here
+
+
+@dataclass(frozen=True)
 class Known:
-    """Weights that t2i can use, under the name users give them; any of the files will do, the first is downloaded."""
+    """Weights that t2i can use, under the name users give them; any of the files will do, the first is downloaded.
+
+    Where ``model`` is set they are a folder; where neither is, nobody publishes them and users make their own.
+    """
 
     name: str
     what: str
-    files: tuple[Published, ...]
+    files: tuple[Published, ...] = ()
+    model: Model | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file of weights that may be loaded, with what a result has to say about it."""
+    """Weights that may be loaded (a file, or a folder of a hub's model), with what a result has to say about them."""
 
     name: str
     path: Path
     sha256: str
-    published: bool
+    published: bool | None  # None: nobody publishes these, so every user has other ones
     note: str = ""
 
     def record(self) -> dict[str, Any]:
@@ -116,6 +128,43 @@ KNOWN = (
         "torchvision's VGG-19 without batch normalisation, ImageNet",
         (Published("vgg19-dcbb9e9d.pth", f"{TORCHVISION}/vgg19-dcbb9e9d.pth", "dcbb9e9d"),),
     ),
+    Known(
+        "vgg16",
+        "torchvision's VGG-16, ImageNet: precision and recall",
+        (Published("vgg16-397923af.pth", f"{TORCHVISION}/vgg16-397923af.pth", "397923af"),),
+    ),
+    Known("inception-keras", "Inception v3 of Keras, ImageNet, converted by tools/convert_keras_inception.py"),
+    Known("inception-birds", "StackGAN's Inception v3 of 50 kinds of birds, converted: the Inception Score on CUB"),
+    Known(
+        "yolov3",
+        "YOLOv3 as its authors trained it: SOA as published",
+        (
+            Published(
+                "yolov3.weights",
+                "https://pjreddie.com/media/files/yolov3.weights",
+                "523e4e69e1d015393a1b0a441cef1d9c7659e3eb2d7e15f793f060a21b32f297",
+            ),
+        ),
+    ),
+    Known("darknet", "any detector of COCO's 80 kinds in Darknet's format, its .cfg beside it: SOA"),
+    Known("rtdetr-v2-r50", "RT-DETRv2 with ResNet-50: SOA", model=Model("PekingU/rtdetr_v2_r50vd")),
+    Known("detr-r50", "DETR with ResNet-50: SOA", model=Model("facebook/detr-resnet-50")),
+    Known("yolos-tiny", "YOLOS, its smallest: SOA", model=Model("hustvl/yolos-tiny")),
+    Known(
+        "clip-vit-b-32",
+        "CLIP ViT-B/32 of OpenAI: R-precision and FID-CLIP",
+        model=Model(
+            "openai/clip-vit-base-patch32",
+            frozenset({"a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"}),
+        ),
+    ),
+    Known(
+        "clip-vit-l-14-336",
+        "CLIP ViT-L/14 at 336 pixels of OpenAI: CMMD",
+        model=Model("openai/clip-vit-large-patch14-336"),
+    ),
+    Known("damsm", "a DAMSM that you trained (t2i pretrain-encoders) or imported (t2i import): rp-damsm"),
+    Known("vlm", "a VLM that you trained (t2i pretrain-encoders): rp-vlm and VLMS"),
 )
 
 
@@ -138,6 +187,10 @@ class Weights:
         row = known(name)
         if name in self.given:
             return accept(row, self.given[name])
+        if row.model is not None:
+            return find_model(row, row.model)
+        if not row.files:
+            raise EnvironmentFault(f"{name}: {row.what}; say where it lies: --weights {name}=PATH")
         looked = []
         for folder in (weights_folder(), torch_hub_folder()):
             for published in row.files:
@@ -183,6 +236,10 @@ def file_hash(path: Path) -> str:
 
 def accept(row: Known, path: Path) -> Found:
     """A file that the user names: any weights may be used, but a result says when they are not the published ones."""
+    if row.model is not None:
+        return accept_model(row, row.model, path)
+    if not row.files:
+        return accept_own(row, path)
     if not path.is_file():
         found = "is a folder; it should be the file itself" if path.is_dir() else "there is no such file"
         raise EnvironmentFault(f"--weights {row.name}={path}: {found} (published as {row.files[0].file})")
@@ -192,6 +249,75 @@ def accept(row: Known, path: Path) -> Found:
     expected = " or ".join(sorted({published.sha256 for published in row.files}))
     note = f"not the published {row.name} weights (sha256 should begin with {expected}): compare with nothing published"
     return Found(row.name, path, digest, published=False, note=note)
+
+
+def accept_own(row: Known, path: Path) -> Found:
+    """Weights that nobody publishes: a file, or a folder whose reader knows the file in it."""
+    if not path.exists():
+        raise EnvironmentFault(f"--weights {row.name}={path}: there is no such file; it should be {row.what}")
+    return Found(row.name, path, file_hash(path) if path.is_file() else "", published=None)
+
+
+def accept_model(row: Known, model: Model, folder: Path) -> Found:
+    """A folder that the user names for a model of the hub."""
+    file = weights_in(folder)
+    if file is None:
+        found = "no such folder" if not folder.is_dir() else f"lacks {' or '.join(MODEL_WEIGHTS)} or config.json"
+        raise EnvironmentFault(
+            f"--weights {row.name}={folder}: {found}; it should be a folder as Hugging Face has it ({model.repository})"
+        )
+    digest = file_hash(file)
+    if digest in model.sha256:
+        return Found(row.name, folder, digest, published=True)
+    note = f"not known to be the weights of {model.repository}: compare only with results of the same sha256"
+    return Found(row.name, folder, digest, published=False, note=note)
+
+
+def find_model(row: Known, model: Model) -> Found:
+    """A model of the hub: in ``$T2I_WEIGHTS``, in Hugging Face's cache, or downloaded by it."""
+    own = weights_folder() / model.repository.rpartition("/")[2]
+    if weights_in(own) is not None:
+        return accept_model(row, model, own)
+    failures = []
+    for local in (True, False):
+        try:
+            file = weights_in(snapshot(model, local))
+        except (OSError, ValueError) as fault:  # the hub's errors are of these kinds
+            failures.append(str(fault).strip().partition("\n")[0][:160])
+            continue
+        if file is not None:  # as the hub has it, so these are what it publishes
+            return Found(row.name, file.parent, file_hash(file), published=True)
+        failures.append(f"Hugging Face's {model.repository} holds none of {' and '.join(MODEL_WEIGHTS)}")
+    raise EnvironmentFault(
+        f"{row.name}: these weights cannot be had: no --weights {row.name}=FOLDER, no {own}, not in Hugging Face's "
+        f"cache, and no download ({failures[-1]})\nPut the files of {model.repository} into {own}, or say where they "
+        f"lie: --weights {row.name}=FOLDER"
+    )
+
+
+def snapshot(model: Model, local: bool) -> Path:
+    """The folder of a hub's model: only from Hugging Face's cache, or brought up to date from the network."""
+    variable = offline()
+    if not local and variable is not None:
+        raise OSError(f"{variable} forbids it")
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", *MODEL_WEIGHTS]
+    return Path(
+        snapshot_download(
+            model.repository, allow_patterns=wanted, local_files_only=local, etag_timeout=SECONDS_TO_ANSWER
+        )
+    )
+
+
+MODEL_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def weights_in(folder: Path) -> Path | None:
+    """The file of weights of a model's folder, if it is one."""
+    if not (folder / "config.json").is_file():
+        return None
+    return next((folder / name for name in MODEL_WEIGHTS if (folder / name).is_file()), None)
 
 
 def insist(row: Known, published: Published, path: Path) -> Found:

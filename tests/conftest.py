@@ -27,6 +27,12 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What networks see in a test is of no use to another, nor to the user's own evaluations."""
+    monkeypatch.setenv("T2I_CACHE", str(tmp_path / "own-cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BertModel with random weights and a small vocabulary, saved as users save theirs."""

@@ -138,3 +138,13 @@ def test_damaged_and_absent(tmp_path: Path) -> None:
         read_pickle(tmp_path / "text.pickle")
     with pytest.raises(DataError, match="no such file"):
         read_pickle(tmp_path / "gone.pickle")
+
+
+def test_written_out_strings_of_python_2_may_hold_letters_beyond_ascii(tmp_path: Path) -> None:
+    """As protocol 0 has them, in which the official caption lists of SOA are."""
+    path = tmp_path / "list.pkl"
+    path.write_bytes(b"(lp0\n(dp1\nS'caption'\np2\nS'a caf\\xe9 with \\x41pples'\np3\nsa.")
+    assert read_pickle(path) == [{"caption": "a café with Apples"}]
+    path.write_bytes(b"(lp0\nS'caf\\xe9'\np4000000000\na.")
+    with pytest.raises(DataError, match="numbers a value 4,000,000,000"):
+        read_pickle(path)

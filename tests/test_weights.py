@@ -9,7 +9,7 @@ import torch
 
 from t2icli import weights
 from t2icli.errors import EnvironmentFault, UserError
-from t2icli.weights import Known, Published, Weights
+from t2icli.weights import Known, Model, Published, Weights
 
 
 @pytest.fixture(autouse=True)
@@ -137,7 +137,7 @@ def test_other_weights_may_be_given_and_are_marked(tiny, tmp_path):
         ("=x", "should be NAME=PATH"),
         ("resnet50=", "should be NAME=PATH"),
         ("inceptiontf=x", "did you mean 'inception-tf'"),
-        ("zzz=x", "available: inception-tf, inception-torchvision, resnet152, resnet50, vgg19"),
+        ("zzz=x", "available: clip-vit-b-32, .*inception-tf, .*yolov3"),
     ],
 )
 def test_option_that_means_nothing(option, message):
@@ -193,11 +193,82 @@ def test_table_agrees_with_the_published_names():
     for row in weights.KNOWN:
         for published in row.files:
             assert published.url.endswith(published.file)
-            prefix = published.file.removesuffix(".pth").rpartition("-")[2]
-            assert published.sha256.startswith(prefix)
+            stem, dash, prefix = published.file.removesuffix(".pth").rpartition("-")
+            assert not dash or published.sha256.startswith(prefix), stem
             assert len(published.sha256) in (8, 64)
 
 
 def test_import_needs_no_torch():
     code = "import sys, t2icli.weights; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------------- models of the hub, and own ones
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """A hub's model whose weights are ours; gives a folder of it."""
+    folder = tmp_path / "hub-model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    row = Known("clip", "a test's model", model=Model("somebody/clip", frozenset({digest})))
+    monkeypatch.setattr(weights, "KNOWN", (row, Known("own", "a matcher that you trained")))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return folder
+
+
+def test_a_folder_that_is_given(model):
+    found = Weights([f"clip={model}"]).find("clip")
+    assert (found.path, found.published, found.note) == (model, True, "")
+    (model / "model.safetensors").write_bytes(b"others")
+    found = Weights([f"clip={model}"]).find("clip")
+    assert found.published is False
+    assert "not known to be the weights of somebody/clip" in found.record()["note"]
+
+
+def test_a_folder_in_t2i_weights(model, tmp_path):
+    (tmp_path / "weights").mkdir()
+    model.rename(tmp_path / "weights" / "clip")
+    assert Weights().find("clip").path == tmp_path / "weights" / "clip"
+
+
+def test_what_the_hub_has_is_published(model, monkeypatch):
+    asked = []
+
+    def snapshot(row, local):
+        asked.append(local)
+        if local:
+            raise FileNotFoundError("not in the cache")
+        return model
+
+    monkeypatch.setattr(weights, "snapshot", snapshot)
+    (model / "model.safetensors").write_bytes(b"newer than this program")
+    found = Weights().find("clip")
+    assert (found.path, found.published, asked) == (model, True, [True, False])
+
+
+def test_models_that_cannot_be_had(model, tmp_path):
+    with pytest.raises(EnvironmentFault) as fault:
+        Weights().find("clip")
+    assert "no --weights clip=FOLDER" in str(fault.value)
+    assert "T2I_OFFLINE forbids it" in str(fault.value)
+    assert str(tmp_path / "weights" / "clip") in str(fault.value)
+    for path, message in (
+        (tmp_path / "absent", "no such folder; it should be a folder as Hugging Face has it .somebody/clip"),
+        (model / "config.json", "no such folder"),
+        (tmp_path, "lacks model.safetensors or pytorch_model.bin or config.json"),
+    ):
+        with pytest.raises(EnvironmentFault, match=message):
+            Weights([f"clip={path}"]).find("clip")
+
+
+def test_weights_that_nobody_publishes(model, tmp_path):
+    with pytest.raises(EnvironmentFault, match="own: a matcher that you trained; say where .*--weights own=PATH"):
+        Weights().find("own")
+    with pytest.raises(EnvironmentFault, match="there is no such file; it should be a matcher that you trained"):
+        Weights([f"own={tmp_path / 'absent'}"]).find("own")
+    found = Weights([f"own={model / 'config.json'}"]).find("own")
+    assert (found.published, len(found.sha256)) == (None, 64)

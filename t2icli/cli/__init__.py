@@ -17,7 +17,7 @@ app = typer.Typer(
 
 def register() -> None:
     """Add every verb, in the order in which a user meets them."""
-    from t2icli.cli import evaluate, import_, prepare, pretrain_encoders, quickstart, recipes, runs, sample, train
+    from t2icli.cli import data, evaluate, import_, prepare, pretrain_encoders, quickstart, recipes, runs, sample, train
 
     app.command("prepare", rich_help_panel="The chain")(prepare.prepare)
     app.command("pretrain-encoders", rich_help_panel="The chain")(pretrain_encoders.pretrain_encoders)
@@ -26,6 +26,7 @@ def register() -> None:
     app.command("sample", rich_help_panel="The chain")(sample.sample)
     app.command("quickstart", rich_help_panel="Round it")(quickstart.quickstart)
     app.command("import", rich_help_panel="Round it")(import_.import_)
+    app.add_typer(data.app, name="data", rich_help_panel="Round it")
     app.add_typer(recipes.app, name="recipes", rich_help_panel="Round it")
     app.add_typer(runs.app, name="runs", rich_help_panel="Round it")
 

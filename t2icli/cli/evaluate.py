@@ -1,6 +1,7 @@
 """``t2i evaluate``: scores of a run, or of a folder of images, under a named protocol."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,48 +9,89 @@ import typer
 
 from t2icli.cli.options import JsonOption, SetOption, WeightsOption
 
+Target = Annotated[
+    Path | None, typer.Argument(metavar="TARGET", help="A run folder, or a folder of images.", show_default=False)
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(help="Real images: a folder of them, or of shards. A run is scored against its own shards."),
+]
+CaptionsFile = Annotated[
+    Path | None, typer.Option(help="What a folder's images were drawn for: .jsonl, .csv (file, caption) or .txt.")
+]
+SoaCaptions = Annotated[
+    Path | None, typer.Option(help="A folder of SOA's caption lists, official or by t2i data soa-captions.")
+]
+Protocol = Annotated[str | None, typer.Option(help="A named protocol; the run's recipe names its own.")]
+Metrics = Annotated[str | None, typer.Option(help="Metrics, e.g. fid,is; the protocol names its own.")]
+Samples = Annotated[int | None, typer.Option(help="Pictures to generate, or to take from the folder.")]
+Seeds = Annotated[int | None, typer.Option(help="Noise seeds to average over, from 0; the protocol says.")]
+Batch = Annotated[int, typer.Option(help="Images that a network looks at together; changes no score.")]
+Precision = Annotated[str, typer.Option(help="float32, or bfloat16: faster on a GPU, and the result says so.")]
+Cache = Annotated[bool, typer.Option(help="Keep what networks saw in $T2I_CACHE, and use what is there.")]
+Compare = Annotated[
+    tuple[Path, Path] | None, typer.Option(metavar="A B", help="Two results or runs: which scores may be compared.")
+]
+Out = Annotated[Path | None, typer.Option(help="Write the result to this file; a run's goes to RUN/eval.")]
+
 
 def evaluate(
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="A run folder, or a folder of images.")],
-    against: Annotated[
-        Path | None,
-        typer.Option(help="Real images: a folder of them, or of shards. A run is scored against its own shards."),
-    ] = None,
-    protocol: Annotated[str | None, typer.Option(help="A named protocol; the run's recipe names its own.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Metrics, e.g. fid,is; the protocol names its own.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Pictures to generate, or to take from the folder.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Noise seeds to average over, from 0; the protocol says.")] = None,
+    target: Target = None,
+    against: Against = None,
+    captions: CaptionsFile = None,
+    soa_captions: SoaCaptions = None,
+    protocol: Protocol = None,
+    metrics: Metrics = None,
+    samples: Samples = None,
+    seeds: Seeds = None,
     weights: WeightsOption = None,
     set_: SetOption = None,
-    batch: Annotated[int, typer.Option(help="Images that a network looks at together; changes no score.")] = 32,
-    out: Annotated[Path | None, typer.Option(help="Write the result to this file; a run's goes to RUN/eval.")] = None,
+    batch: Batch = 32,
+    precision: Precision = "float32",
+    cache: Cache = True,
+    compare: Compare = None,
+    out: Out = None,
     json_: JsonOption = False,
 ) -> None:
     """Score a run, or images made by anything.
 
-    A result that departs from its protocol carries a star, as in `coco14-30k*`, and says in what. Weights of the
-    networks that look at the pictures are found by name: `--weights`, then the folder `$T2I_WEIGHTS`, then torch.hub's
-    cache, then a download. Metrics whose weights cannot be had are reported as not computed.
+    A result that departs from its protocol carries a star, as in `coco14-30k*`, and says in what. Networks are found by
+    name: `--weights`, the folder `$T2I_WEIGHTS`, the caches of torch.hub and Hugging Face, then a download. A metric
+    that cannot be computed says why and the others go on. A run's results and `report.html` lie in `RUN/eval`.
 
     Examples:
 
-    - `t2i evaluate runs/xmcgan/latest`
-
     - `t2i evaluate runs/xmcgan/latest --samples 2000 --seeds 1 --metrics fid`
 
-    - `t2i evaluate my_pictures --against real_pictures --weights inception-tf=weights.pth`
+    - `t2i evaluate my_pictures --against real_pictures --captions captions.csv --metrics fid,is,rp-clip,soa`
+
+    - `t2i evaluate --compare runs/xmcgan/latest runs/dfgan/latest`
     """
-    from t2icli.scoring import Request, failure, score
+    if compare is not None:
+        from t2icli.scoring.comparison import compare as compared
+
+        show(compared(*compare), comparison_table, json_)
+        return
+    if target is None:
+        raise typer.BadParameter("name a run folder or a folder of images (or two results with --compare)")
+    from t2icli.scoring.request import Request
+    from t2icli.scoring.score import failure, score
 
     names = [name for name in (metrics or "").split(",") if name.strip()]
-    request = Request(
-        target, against, protocol, names, samples, seeds, weights or [], set_ or [], batch_size=batch, out=out
-    )
+    request = Request(target, against, captions, soa_captions, protocol, names, samples, seeds, weights or [],
+                      set_ or [], batch, precision, cache, out)  # fmt: skip
     result = score(request)
-    print(json.dumps(result, indent=2, ensure_ascii=False) if json_ else table(result))
+    if result is None:  # another process of torchrun's speaks
+        return
+    show(result, table, json_)
     mistake = failure(result)
     if mistake is not None:
         raise mistake
+
+
+def show(found: dict[str, Any], in_lines: Callable[[dict[str, Any]], str], as_json: bool) -> None:
+    """An answer on stdout, for people or for programs."""
+    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else in_lines(found))
 
 
 def table(result: dict[str, Any]) -> str:
@@ -71,8 +113,9 @@ def metric_lines(name: str, entry: dict[str, Any]) -> list[str]:
     """A metric's mean and deviation over the noise seeds, and the network that it rests on."""
     seeds = len(entry["per_seed"])
     rows = [
-        f"{key}: {printed(value)}" + (f" ± {entry['std'][key]:.4g} over {seeds} noise seeds" if seeds > 1 else "")
-        for key, value in entry["mean"].items()
+        f"{name if number == 0 else key}: {printed(value)}"
+        + (f" ± {entry['std'][key]:.4g} over {seeds} noise seeds" if seeds > 1 else "")
+        for number, (key, value) in enumerate(entry["mean"].items())
     ]
     weights = entry["weights"]
     return [*rows, f"    {entry['network']}, resize {entry['resize']}, {weights['name']} sha256 {weights['sha256']}"]
@@ -81,3 +124,15 @@ def metric_lines(name: str, entry: dict[str, Any]) -> list[str]:
 def printed(value: float) -> str:
     """Four digits after the point; a distance that is negative by rounding is printed as zero and kept in the file."""
     return f"{0.0 if -1e-3 < value < 0 else value:.4f}"
+
+
+def comparison_table(found: dict[str, Any]) -> str:
+    """Two results in lines for people."""
+    lines = [f"{letter.upper()}: {found[letter]['target']} under {found[letter]['protocol']}" for letter in "ab"]
+    for name, row in found["metrics"].items():
+        values = f"{printed(row['a'])} and {printed(row['b'])}" if "a" in row else "no two values"
+        verdict = "may be compared" if row["comparable"] else "may NOT be compared"
+        if row.get("tie"):
+            verdict += "; a tie: the difference is less than two deviations over noise seeds"
+        lines += [f"{name}: {values}: {verdict}", *(f"    {reason}" for reason in row["reasons"])]
+    return "\n".join(lines)

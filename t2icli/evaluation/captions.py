@@ -1,4 +1,4 @@
-"""Which captions a protocol draws from a prepared split."""
+"""Which captions a protocol draws from a prepared split, and which wrong ones it compares each picture with."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -7,8 +7,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from t2icli.evaluation.protocol import Captions
+from t2icli.errors import UserError
+from t2icli.evaluation.protocol import Captions, Negatives
 
 if TYPE_CHECKING:
     from t2icli.data.shards import ShardFolder
@@ -22,6 +24,7 @@ class Drawn:
     which: int  # which of that image's captions
     id: int  # the data set's own number of the image
     text: str
+    class_index: int = -1  # the data set's class of the image; -1: it has none
 
 
 def draw(folder: "ShardFolder", rule: Captions) -> list[Drawn]:
@@ -57,9 +60,45 @@ def caption_count(folder: "ShardFolder", image: int) -> int:
 def described(folder: "ShardFolder", image: int, which: int) -> Drawn:
     """A drawn caption with its text."""
     shard, row = folder.locate(image)
-    return Drawn(image, which, int(shard.ids[row]), shard.text(shard.captions(row)[which]))
+    text = shard.text(shard.captions(row)[which])
+    return Drawn(image, which, int(shard.ids[row]), text, int(shard.classes[row]))
 
 
 def caption_hash(drawn: Sequence[Drawn]) -> str:
     """SHA-256 of the lines ``image id, tab, caption``: two results with equal hashes drew for the same captions."""
     return hashlib.sha256("".join(f"{d.id}\t{d.text}\n" for d in drawn).encode()).hexdigest()
+
+
+def draw_negatives(groups: Sequence[int], rule: Negatives) -> NDArray[np.int32]:
+    """For each caption the rows of ``rule.count`` others of other groups (images, or classes), (N, count), none twice.
+
+    The draw is a function of the groups and the rule alone. ``UserError`` where some caption has too few others.
+    """
+    members = np.asarray(groups)
+    _, inverse, sizes = np.unique(members, return_inverse=True, return_counts=True)
+    fewest = len(members) - int(sizes.max(initial=0))
+    if fewest < rule.count:
+        raise UserError(
+            f"R-precision compares each picture with {rule.count} captions of {rule.among.replace('-', ' ')}, "
+            f"and of {len(members):,} captions some have only {fewest}"
+        )
+    random = np.random.RandomState(rule.seed)
+    chosen = np.empty((len(members), rule.count), np.int32)
+    for row, group in enumerate(inverse):
+        chosen[row] = others(inverse, int(group), rule.count, random)
+    return chosen
+
+
+def others(groups: NDArray[np.intp], own: int, count: int, random: np.random.RandomState) -> NDArray[np.int32]:
+    """Rows of other groups at random: drawn one by one, what repeats or is of the own group is drawn again."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        for candidate in random.randint(len(groups), size=count - len(found)).tolist():
+            if groups[candidate] != own:
+                found[candidate] = None
+    return np.fromiter(found, np.int32)
+
+
+def negatives_hash(negatives: NDArray[np.int32]) -> str:
+    """SHA-256 of the rows as little-endian 32-bit numbers."""
+    return hashlib.sha256(negatives.astype("<i4").tobytes()).hexdigest()

@@ -1,15 +1,53 @@
-"""What frozen networks say about images, extracted in one pass for all metrics."""
+"""What frozen networks say about images, extracted once for all metrics."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from t2icli.console import progress
 from t2icli.evaluation.images import Images
+
+Layers = dict[str, Tensor]  # name -> (n, ...)
+Boxes = Sequence[Sequence[float]]  # of one image: label (0 to 79), x, y, width, height in shares of the image's sides
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions of one side, and which others each picture is compared with."""
+
+    texts: Sequence[str]  # one a picture
+    negatives: NDArray[np.int32] | None = None  # (N, K): for each picture the rows of K captions that are not its own
+
+    def mismatched(self, row: int) -> str:
+        """A caption that belongs to another picture: the first negative, else the next picture's."""
+        if self.negatives is not None:
+            return self.texts[int(self.negatives[row, 0])]
+        return self.texts[(row + 1) % len(self.texts)]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images to be looked at, with what is known of them."""
+
+    images: Images
+    label: str  # in progress lines, e.g. "real" or "seed 0"
+    captions: Captions | None = None
+    seed: int | None = None  # of the noise, where they were generated here
+    objects: Sequence[Sequence[int]] | None = None  # for SOA: the labels that each picture has to show
+    boxes: Sequence[Boxes] | None = None  # for SOA's IoU: where each picture was told to show its objects
+    identity: Mapping[str, Any] | None = None  # says exactly which pixels these are; None: features are not cached
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch as networks see it."""
+
+    images: Tensor  # (n, 3, H, W) uint8 on the network's device
+    captions: Sequence[str] | None = None  # their own
+    mismatched: Sequence[str] | None = None  # each of another picture
 
 
 @dataclass(frozen=True)
@@ -17,52 +55,29 @@ class Network:
     """A frozen network; a module in ``networks/`` offers ``load(weights, device)``, which yields one."""
 
     facts: Mapping[str, Any]  # what a result says about it: network, weights with their hash, resize
-    layers: Callable[[Tensor], dict[str, Tensor]]  # (n, 3, H, W) uint8 on its device -> name -> (n, ...)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Images to be looked at, with the captions they belong to where those are known."""
-
-    images: Images
-    label: str  # in progress lines, e.g. "real" or "seed 0"
-    captions: Sequence[str] | None = None
-    seed: int | None = None  # of the noise, where they were generated here
+    layers: Callable[[View], Layers]  # what it says of pictures
+    texts: Callable[[Sequence[str]], Layers] | None = None  # what it says of captions, where it reads them
 
 
 @dataclass(frozen=True)
 class Features:
-    """Layers of networks over all images of one side."""
+    """What networks say of all images of one side."""
 
     count: int
-    captions: Sequence[str] | None
     sha256: str  # of all pixels in order: which images these were
-    layers: dict[str, dict[str, Tensor]] = field(repr=False)  # network -> layer -> (N, ...) float32 on the CPU
+    layers: Mapping[str, Layers] = field(repr=False)  # network -> layer -> (N, ...) float32 on the CPU
+    texts: Mapping[str, Layers] = field(default_factory=dict, repr=False)  # the same for captions
+    pictures: Pictures | None = field(default=None, repr=False)
 
     def of(self, network: str, layer: str) -> Tensor:
         """One layer over all images."""
         return self.layers[network][layer]
 
+    def of_captions(self, network: str, layer: str) -> Tensor:
+        """One layer over the captions of all images."""
+        return self.texts[network][layer]
 
-@torch.inference_mode()
-def extract(pictures: Pictures, networks: Mapping[str, Network], batch_size: int, device: torch.device) -> Features:
-    """Show every image to every network once."""
-    count, digest = len(pictures.images), hashlib.sha256()
-    layers: dict[str, dict[str, Tensor]] = {name: {} for name in networks}
-    with progress(f"Looking at {pictures.label}", count, "images") as advance:
-        for start in range(0, count, batch_size):
-            batch = pictures.images.batch(start, min(start + batch_size, count)).contiguous()
-            digest.update(batch.cpu().numpy().tobytes())
-            batch = batch.to(device)
-            for name, network in networks.items():
-                for layer, values in network.layers(batch).items():
-                    store(layers[name], layer, values.float().cpu(), start, count)
-            advance(len(batch))
-    return Features(count, pictures.captions, digest.hexdigest(), layers)
-
-
-def store(layers: dict[str, Tensor], layer: str, values: Tensor, start: int, count: int) -> None:
-    """Write a batch's rows into the one tensor of all images, so that they are never held twice."""
-    if layer not in layers:
-        layers[layer] = torch.empty(count, *values.shape[1:])
-    layers[layer][start : start + len(values)] = values
+    @property
+    def captions(self) -> Captions | None:
+        """The captions, where they are known."""
+        return self.pictures.captions if self.pictures is not None else None

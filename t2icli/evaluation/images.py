@@ -1,12 +1,14 @@
 """Images to be scored: datasets whose items are uint8 tensors 3xHxW, all of one size."""
 
+import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from t2icli.data.shards import ShardFolder  # scoring a folder of images should not need HDF5
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+FILTER = "PIL bicubic"
 DECODERS = 4  # threads; PIL decodes without holding the interpreter's lock
 
 
@@ -32,6 +35,10 @@ class Images(Dataset[Tensor]):
     def batch(self, start: int, stop: int) -> Tensor:
         """Images ``start`` to ``stop``, (n, 3, H, W) uint8."""
         raise NotImplementedError
+
+    def identity(self, start: int, stop: int) -> Mapping[str, Any] | None:
+        """What decides every pixel of images ``start`` to ``stop``, as plain types; ``None`` where that is not known."""
+        return None
 
     def __getitem__(self, index: int) -> Tensor:
         """One image; torch-fidelity and others read a dataset this way."""
@@ -59,11 +66,14 @@ class MemoryImages(Images):
 
 
 class FolderImages(Images):
-    """The image files of a folder and its subfolders in the order of their paths: all, or the first ``limit``."""
+    """The image files of a folder and its subfolders in the order of their paths: all, or the first ``limit``.
 
-    def __init__(self, folder: Path, limit: int | None = None) -> None:
+    ``chosen`` gives the files instead, in their own order.
+    """
+
+    def __init__(self, folder: Path, limit: int | None = None, chosen: Sequence[Path] | None = None) -> None:
         self.folder = folder
-        self.paths = image_files(folder)[:limit]
+        self.paths = list(chosen if chosen is not None else image_files(folder))[:limit]
         if not self.paths:
             raise DataError(f"{folder}: no images ({', '.join(ENDINGS)}) in this folder or below it")
         if limit is not None and len(self.paths) < limit:
@@ -85,6 +95,15 @@ class FolderImages(Images):
         """See ``Images``."""
         with ThreadPoolExecutor(DECODERS) as pool:
             return torch.stack(list(pool.map(self.read, self.paths[start:stop])))
+
+    def identity(self, start: int, stop: int) -> Mapping[str, Any]:
+        """See ``Images``; by the content of the files, so that a changed one is looked at again."""
+        contents = [file_digest(path) for path in self.paths[start:stop]]
+        return {
+            "kind": "files",
+            "size": list(self.size),
+            "sha256": hashlib.sha256("".join(contents).encode()).hexdigest(),
+        }
 
     @staticmethod
     def read(path: Path) -> Tensor:
@@ -115,6 +134,22 @@ class ShardImages(Images):
         with ThreadPoolExecutor(DECODERS) as pool:
             return torch.stack(list(pool.map(self.decode, stored)))
 
+    def identity(self, start: int, stop: int) -> Mapping[str, Any]:
+        """See ``Images``."""
+        rows = np.asarray(self.chosen[start:stop], np.int64)
+        return {
+            "kind": "shards",
+            "manifest": self.folder.manifest_hash,
+            "dataset": str(self.folder.manifest["dataset"]),
+            "split": self.folder.split,
+            "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+            "fit": self.folder.fit,
+            "stored_size": self.folder.image_size,
+            "size": list(self.size),
+            "filter": FILTER,
+            "flips": "none",
+        }
+
     def decode(self, content: bytes) -> Tensor:
         """Centre square, then PIL's bicubic filter, which antialiases when it shrinks; a no-op at the stored size."""
         with Image.open(io.BytesIO(content)) as stored:
@@ -129,6 +164,15 @@ def image_files(folder: Path) -> list[Path]:
     """Image files of a folder and below it, sorted by path; hidden ones are left out."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as fault:
+        raise DataError(f"{path}: cannot be read: {fault.strerror}") from None
 
 
 def file_size(path: Path) -> tuple[int, int]:

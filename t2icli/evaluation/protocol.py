@@ -48,18 +48,20 @@ class Pictures(Section):
     quantisation: Literal["round"] = Field("round", description="how generated floats became uint8")
 
 
-class Network(Section):
-    """What looks at the pictures; its weights have to be the published ones."""
+class Negatives(Section):
+    """The wrong captions that R-precision hides the right one among."""
 
-    name: str = Field(description="as the metrics' results name it")
-    resize: str = Field(description="how pictures are brought to the size that it wants")
+    among: Literal["other-images", "other-classes"] = Field(description="whose captions they are")
+    count: PositiveInt = Field(99, description="for each picture, without replacement")
+    seed: NonNegativeInt = Field(description="the draw is a function of it and of the captions")
 
 
-class InceptionScore(Section):
-    """How the Inception Score is split."""
+class Objects(Section):
+    """What SOA asks a detector about."""
 
-    splits: PositiveInt = Field(default=10, description="equal parts; mean and standard deviation over them")
-    shuffle_seed: NonNegativeInt = Field(default=2020, description="seed of the order before splitting")
+    images: PositiveInt = Field(3, description="pictures a caption, each with its own noise")
+    people: PositiveInt = Field(30_000, description="captions drawn of those that name a person, one picture each")
+    seed: NonNegativeInt = Field(description="of that draw")
 
 
 class Protocol(Section):
@@ -71,8 +73,11 @@ class Protocol(Section):
     captions: Captions | None = None
     real: Real | None = None
     pictures: Pictures | None = None
-    network: Network
-    inception_score: InceptionScore = InceptionScore()
+    negatives: Negatives | None = None
+    objects: Objects | None = None
+    networks: dict[str, str] = Field(
+        description="network -> how pictures are brought to the size it wants, for the metrics above"
+    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,9 @@ class Facts:
     sizes: tuple[tuple[int, int], tuple[int, int]]  # (height, width) of generated and of real images
     seeds: tuple[int, ...] | None
     captions: Captions | None
+    captions_given: bool  # by the user, for images that were there already
     real_set: Real | None
+    precision: str
     entries: Mapping[str, Mapping[str, Any]]  # the metrics' results
 
 
@@ -120,7 +127,8 @@ def caption_deviations(protocol: Protocol, facts: Facts) -> list[str]:
     if facts.generated != protocol.captions.count:
         found.append(f"{facts.generated:,} generated images instead of {protocol.captions.count:,}")
     if facts.captions is None:
-        found.append("captions of the generated images are not known")
+        said = "were given" if facts.captions_given else "are not known"
+        found.append(f"captions of the generated images {said} instead of drawn by the protocol")
     else:
         found += [
             f"captions.{key} is {getattr(facts.captions, key)!r} instead of {getattr(protocol.captions, key)!r}"
@@ -177,18 +185,18 @@ def noise_deviations(protocol: Protocol, facts: Facts) -> list[str]:
 
 
 def network_deviations(protocol: Protocol, facts: Facts) -> list[str]:
-    """Which network looked, with which weights, at the metrics that the protocol names."""
-    found = []
+    """Which networks looked, with which weights, at the metrics that the protocol names."""
+    found = [f"features in {facts.precision} instead of float32"] if facts.precision != "float32" else []
     for metric in (entry for entry in facts.entries.values() if entry["computed"]):
         weights = metric["weights"]
-        if not weights["published"]:
+        if weights["published"] is False:
             found.append(f"{weights['name']} weights that are not the published ones")
         if metric["named_by_protocol"]:
-            found += [
-                f"network {key} {metric[fact]} instead of {getattr(protocol.network, key)}"
-                for key, fact in (("name", "network"), ("resize", "resize"))
-                if metric[fact] != getattr(protocol.network, key)
-            ]
+            network, resize = metric["network"], metric["resize"]
+            if network not in protocol.networks:
+                found.append(f"network {network} instead of {' or '.join(protocol.networks)}")
+            elif resize != protocol.networks[network]:
+                found.append(f"network {network} with resize {resize} instead of {protocol.networks[network]}")
     return list(dict.fromkeys(found))
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import t2icli
+from t2icli.distributed import World
 from t2icli.training import run as run_folder
-from t2icli.training.distributed import World
 from t2icli.training.trainer import Trainer
 
 

@@ -6,9 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from t2icli.console import progress
+from t2icli.distributed import World
 from t2icli.training.card import Card
 from t2icli.training.checkpoint import WEIGHTS, save_weights
-from t2icli.training.distributed import World
 from t2icli.training.grid import SampleGrid
 from t2icli.training.log import Log
 from t2icli.training.trainer import Trainer

@@ -10,14 +10,7 @@ from torch import Tensor
 
 from t2icli.batch import Batch, Fake, Loaded
 from t2icli.console import say
-from t2icli.errors import Diverged, Interrupted, Preempted
-from t2icli.reading import Reader
-from t2icli.recipe import Recipe
-from t2icli.terms._base import Losses, Term
-from t2icli.training import run as run_folder
-from t2icli.training.checkpoint import Checkpoint
-from t2icli.training.diary import Diary
-from t2icli.training.distributed import (
+from t2icli.distributed import (
     World,
     any_process,
     average_values,
@@ -25,6 +18,13 @@ from t2icli.training.distributed import (
     decided_by_first,
     session,
 )
+from t2icli.errors import Diverged, Interrupted, Preempted
+from t2icli.reading import Reader
+from t2icli.recipe import Recipe
+from t2icli.terms._base import Losses, Term
+from t2icli.training import run as run_folder
+from t2icli.training.checkpoint import Checkpoint
+from t2icli.training.diary import Diary
 from t2icli.training.log import RunningMeans
 from t2icli.training.signals import StopRequest, watched
 from t2icli.training.step import train_step

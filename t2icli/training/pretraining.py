@@ -21,13 +21,13 @@ from t2icli.batch import Pairs
 from t2icli.console import progress, say
 from t2icli.data.loader import Loader
 from t2icli.data.shards import ShardFolder
+from t2icli.distributed import World, session
 from t2icli.encoders._base import Encoder, Phase
 from t2icli.encoders._files import WEIGHTS, save_encoder
 from t2icli.errors import Interrupted, Preempted
 from t2icli.recipe import EncoderRecipe
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import Checkpoint
-from t2icli.training.distributed import World, session
 from t2icli.training.log import Log, RunningMeans
 from t2icli.training.loop import due, refuse_what_is_not_finite
 from t2icli.training.signals import StopRequest, watched

@@ -15,6 +15,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from t2icli import registry
 from t2icli.console import say
 from t2icli.data.shards import ShardFolder
+from t2icli.distributed import World
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
 from t2icli.reading import training_reader
@@ -23,7 +24,6 @@ from t2icli.recipe_files import find, load_encoder_recipe, load_recipe, parse, s
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
-from t2icli.training.distributed import World
 from t2icli.training.loop import train
 from t2icli.training.pretraining import build_encoder, card, loader_of, pretrain
 from t2icli.training.trainer import make_loader, terms_of

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from t2icli.batch import Batch, Fake
+from t2icli.distributed import average_gradients
 from t2icli.systems._base import Losses, System
-from t2icli.training.distributed import average_gradients
 
 Autocast = Callable[[], AbstractContextManager[object]]
 Terms = Mapping[str, Callable[[Batch, Fake], Losses]]

@@ -11,6 +11,7 @@ from t2icli import registry
 from t2icli.data.loader import Loader
 from t2icli.data.shards import ShardFolder
 from t2icli.data.text import Sentence
+from t2icli.distributed import broadcast
 from t2icli.encoders._base import Encoder
 from t2icli.nn.batch_norm import BatchNorm
 from t2icli.reading import Reader, check_words, training_reader
@@ -18,7 +19,6 @@ from t2icli.recipe import Optim, Recipe
 from t2icli.setting import Setting
 from t2icli.systems._base import System
 from t2icli.terms._base import Term, TermConfig
-from t2icli.training.distributed import broadcast
 from t2icli.training.ema import Ema
 from t2icli.weights import Weights
 

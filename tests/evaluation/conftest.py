@@ -1,5 +1,7 @@
 """Small pictures, small shards and random Inception weights, all from seeds."""
 
+import json
+
 import pytest
 import torch
 import torch_fidelity.feature_extractor_inceptionv3 as torch_fidelity_inception
@@ -47,3 +49,28 @@ def inception(inception_file):
 def folders(tmp_path):
     """Two folders of pictures: 14 to be scored and 12 real ones."""
     return save(tmp_path / "fake", pictures(14, seed=1)), save(tmp_path / "real", pictures(12, seed=2))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    """A CLIP as users have it: config.json, model.safetensors, vocab.json and merges.txt."""
+    from transformers import CLIPConfig, CLIPModel
+
+    place = tmp_path_factory.mktemp("clip")
+    letters = [chr(code) for code in range(33, 127)]  # CLIP writes each byte as a printable letter, as GPT-2 does
+    merges = [("d", "o"), ("do", "g</w>"), ("b", "u"), ("bu", "s</w>"), ("r", "e"), ("re", "d</w>")]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *(a + b for a, b in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    (place / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (place / "merges.txt").write_text("\n".join(["#version: 0.2", *(f"{a} {b}" for a, b in merges)]) + "\n")
+    end = len(tokens) - 1
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = shape | {"vocab_size": len(tokens), "max_position_embeddings": 77, "projection_dim": 10}
+    text |= {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": 1}
+    vision = shape | {"image_size": 32, "patch_size": 8, "projection_dim": 10}
+    torch.manual_seed(0)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=10))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # transformers' own start gives nearly equal embeddings
+    model.save_pretrained(place)
+    return place

@@ -8,7 +8,8 @@ from small_shards import pictures, save, write_shards
 from torch_fidelity import calculate_metrics
 
 from t2icli.errors import DataError, EnvironmentFault, UserError
-from t2icli.scoring import Request, failure, score
+from t2icli.scoring.request import Request
+from t2icli.scoring.score import failure, score
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,8 @@ def scored(inception_file, tmp_path_factory):
     fake, real = save(root / "fake", pictures(14, seed=1)), save(root / "real", pictures(12, seed=2))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("T2I_OFFLINE", "1")
-        ours = score(Request(fake, real, weights=[f"inception-tf={inception_file}"], out=root / "new" / "result.json"))
+        given, out = [f"inception-tf={inception_file}"], root / "new" / "result.json"
+        ours = score(Request(fake, real, metrics=["fid", "is"], weights=given, out=out))
     theirs = calculate_metrics(
         input1=str(fake),
         input2=str(real),
@@ -65,13 +67,22 @@ def test_result_has_the_whole_tuple(scored, inception_file):
     assert entry["weights"]["published"] is False
     assert entry["per_seed"] == [{"seed": None, "fid-tf": entry["value"]}]
     assert entry["std_over_seeds"] is None
-    assert set(ours["versions"]) == {"t2i", "torch", "torch-fidelity", "numpy", "pillow", "python"}
+    assert set(ours["versions"]) == {
+        "t2i",
+        "torch",
+        "torchvision",
+        "torch-fidelity",
+        "transformers",
+        "numpy",
+        "pillow",
+        "python",
+    }
     assert "biased upwards" in ours["notes"][0]
 
 
 def test_batch_size_changes_nothing(scored, inception):
     ours, _, root = scored
-    other = score(Request(root / "fake", root / "real", weights=[inception], batch_size=5))
+    other = score(Request(root / "fake", root / "real", metrics=["fid", "is"], weights=[inception], batch_size=5))
     assert other["generated"]["pixels_sha256"] == ours["generated"]["pixels_sha256"]
     for name in ("fid-tf", "is"):
         assert other["metrics"][name]["value"] == pytest.approx(ours["metrics"][name]["value"], rel=1e-5)

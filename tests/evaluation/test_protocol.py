@@ -1,21 +1,23 @@
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_shards import write_shards
 
 from t2icli.data.shards import ShardFolder
 from t2icli.errors import RecipeError, UserError
 from t2icli.evaluation import protocol as protocols
-from t2icli.evaluation.captions import caption_hash, draw
+from t2icli.evaluation.captions import caption_hash, draw, draw_negatives, negatives_hash
 from t2icli.evaluation.evaluate import NETWORKS, find_metrics
-from t2icli.evaluation.protocol import Captions, Facts, Protocol
+from t2icli.evaluation.protocol import Captions, Facts, Negatives, Protocol
 from t2icli.recipe_files import checked
 from t2icli.registry import available
 
 
 def test_the_named_protocols_are_there():
-    assert set(protocols.available()) >= {"coco14-30k", "cub-30k", "folders", "ln-coco-30k", "scenes-2k"}
+    named = {"coco14-30k", "cub-30k", "folders", "ln-coco-30k", "ln-openimages-30k", "scenes-2k"}
+    assert set(protocols.available()) >= named
 
 
 @pytest.mark.parametrize("name", protocols.available())
@@ -23,7 +25,7 @@ def test_protocol_loads_and_names_metrics_that_exist(name):
     protocol = protocols.load(name)
     found = find_metrics(protocol.metrics)
     assert len(found) == len(protocol.metrics)
-    assert {metric.NETWORK for metric in found.values()} <= set(available(NETWORKS))
+    assert {metric.network for metric in found.values()} <= set(available(NETWORKS))
     if name != "folders":
         assert protocol.seeds == (0, 1, 2)
 
@@ -44,12 +46,17 @@ def test_a_key_that_is_not_known_is_refused_in_every_table(name):
 
 def test_coco14_30k_is_frozen():
     protocol = protocols.load("coco14-30k")
-    assert protocol.metrics == ("fid", "is")
+    assert protocol.metrics == ("fid-tf", "is", "kid", "rp-clip", "soa")
     assert protocol.captions == Captions(choice="image-passes", count=30_000, seed=2014)
     assert protocol.real.model_dump() == {"dataset": "coco", "split": "val", "fit": "squash", "images": 30_000}
     assert protocol.pictures.model_dump() == {"size": 256, "quantisation": "round"}
-    assert protocol.network.model_dump() == {"name": "inception-v3-compat", "resize": "tf1-bilinear-299"}
-    assert protocol.inception_score.model_dump() == {"splits": 10, "shuffle_seed": 2020}
+    assert protocol.negatives.model_dump() == {"among": "other-images", "count": 99, "seed": 2014}
+    assert protocol.objects.model_dump() == {"images": 3, "people": 30_000, "seed": 0}
+    assert protocol.networks == {
+        "inception-v3-compat": "tf1-bilinear-299",
+        "clip-vit-b-32": "pil-bicubic-224-centre-crop",
+        "rtdetr-v2-r50@0.5": "pil-bilinear-640",
+    }
     with pytest.raises(Exception, match="frozen"):
         protocol.captions.count = 10
 
@@ -73,7 +80,17 @@ ENTRY = {
     "resize": "tf1-bilinear-299",
     "weights": {"name": "inception-tf", "published": True},
 }
-AS_WRITTEN = Facts(30_000, 30_000, ((256, 256), (256, 256)), (0, 1, 2), COCO.captions, COCO.real, {"fid-tf": ENTRY})
+AS_WRITTEN = Facts(
+    generated=30_000,
+    real=30_000,
+    sizes=((256, 256), (256, 256)),
+    seeds=(0, 1, 2),
+    captions=COCO.captions,
+    captions_given=False,
+    real_set=COCO.real,
+    precision="float32",
+    entries={"fid-tf": ENTRY},
+)
 DEPARTURES = [
     ({"generated": 100}, "100 generated images instead of 30,000"),
     ({"real": 40_504}, "40,504 real images instead of 30,000"),
@@ -81,7 +98,16 @@ DEPARTURES = [
     ({"sizes": ((64, 64), (256, 256))}, "generated images are 64x64 instead of 256x256"),
     ({"sizes": ((256, 256), (256, 200))}, "real images are 200x256 instead of 256x256"),
     ({"seeds": (0,)}, "noise seeds 0 instead of 0, 1, 2"),
-    ({"captions": None}, "captions of the generated images are not known"),
+    ({"captions": None}, "captions of the generated images are not known instead of drawn by the protocol"),
+    (
+        {"captions": None, "captions_given": True},
+        "captions of the generated images were given instead of drawn by the protocol",
+    ),
+    ({"precision": "bfloat16"}, "features in bfloat16 instead of float32"),
+    (
+        {"entries": {"fid-tf": ENTRY | {"network": "dino"}}},
+        "network dino instead of inception-v3-compat or clip-vit-b-32 or rtdetr-v2-r50@0.5",
+    ),
     ({"captions": COCO.captions.model_copy(update={"seed": 3})}, "captions.seed is 3 instead of 2014"),
     ({"real_set": None}, "real images from a folder instead of the val split of coco"),
     ({"real_set": COCO.real.model_copy(update={"fit": "crop"})}, "real images with fit 'crop' instead of 'squash'"),
@@ -89,7 +115,10 @@ DEPARTURES = [
         {"entries": {"fid-tf": ENTRY | {"weights": {"name": "inception-tf", "published": False}}}},
         "inception-tf weights that are not the published ones",
     ),
-    ({"entries": {"fid-tf": ENTRY | {"resize": "bicubic"}}}, "network resize bicubic instead of tf1-bilinear-299"),
+    (
+        {"entries": {"fid-tf": ENTRY | {"resize": "bicubic"}}},
+        "network inception-v3-compat with resize bicubic instead of tf1-bilinear-299",
+    ),
 ]
 
 
@@ -142,3 +171,38 @@ def test_draw_is_a_function_of_its_seed(split):
 
 
 PINNED: list[tuple[int, int]] = [(8, 0), (2, 0), (6, 1), (7, 0)]  # images: RandomState(1).permutation(9)
+
+
+GROUPS = [row // 3 for row in range(120)]  # forty images of three captions
+OTHERS = Negatives(among="other-images", count=99, seed=4)
+
+
+def test_negatives_are_of_other_groups_and_none_comes_twice():
+    negatives = draw_negatives(GROUPS, OTHERS)
+    assert negatives.shape == (120, 99)
+    for row, chosen in enumerate(negatives):
+        assert len(set(chosen.tolist())) == 99
+        assert all(GROUPS[other] != GROUPS[row] for other in chosen)
+    # every caption is as likely as every other: each of the 117 is drawn in about 99 of 117 rows
+    times = np.bincount(negatives.ravel(), minlength=120)
+    assert times.min() > 80
+    assert times.max() < 115
+
+
+def test_negatives_are_a_function_of_their_seed():
+    first = draw_negatives(GROUPS, OTHERS)
+    assert (draw_negatives(GROUPS, OTHERS) == first).all()
+    other = draw_negatives(GROUPS, OTHERS.model_copy(update={"seed": 5}))
+    assert negatives_hash(other) != negatives_hash(first)
+    # pinned: the same in every version of t2i and of numpy
+    assert negatives_hash(first)[:16] == PINNED_NEGATIVES
+
+
+def test_too_few_captions_of_others():
+    words = "with 99 captions of other images, and of 100 captions some have only 98"
+    with pytest.raises(UserError, match=words):
+        draw_negatives([0, 0, *range(1, 99)], OTHERS)
+    assert draw_negatives(list(range(100)), OTHERS).shape == (100, 99)
+
+
+PINNED_NEGATIVES = ""

@@ -5,9 +5,10 @@ import json
 import pytest
 from small_shards import StandInRun, pictures, save, write_shards
 
-from t2icli import scoring
 from t2icli.errors import DataError, UserError
-from t2icli.scoring import Request, score
+from t2icli.scoring import runs
+from t2icli.scoring.request import Request
+from t2icli.scoring.score import score
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def run(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "recipe.toml").touch()
     stand_in = StandInRun(folder, write_shards(tmp_path / "shards"), "scenes-2k")
-    monkeypatch.setattr(scoring, "open_run", lambda path, overrides: stand_in)
+    monkeypatch.setattr(runs, "open_run", lambda path, overrides, device: stand_in)
     return stand_in
 
 
@@ -48,7 +49,7 @@ def test_result_of_a_run_has_the_whole_tuple(run, inception):
 
 
 def test_batch_size_changes_no_pixel(run, inception, monkeypatch):
-    monkeypatch.setattr(scoring, "BLOCK", 4)
+    monkeypatch.setattr(runs, "BLOCK", 4)
     pixels = [
         score(request(run, inception, batch_size=size, seeds=1))["generated"]["pixels_sha256"] for size in (32, 3, 4)
     ]
@@ -59,7 +60,7 @@ def test_batch_size_changes_no_pixel(run, inception, monkeypatch):
 def test_results_of_the_same_second_do_not_replace_each_other(run):
     for _ in range(3):
         score(request(run, "inception-tf=absent", seeds=1))
-    assert len(list((run.folder / "eval").iterdir())) == 3
+    assert len(list((run.folder / "eval").glob("*.json"))) == 3
 
 
 def test_against_other_real_images(run, inception, tmp_path):

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from t2icli import registry
+from t2icli.distributed import World
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import load_recipe
-from t2icli.training.distributed import World
 from t2icli.training.loop import batches_from, one_step
 from t2icli.training.trainer import Trainer, build
 from t2icli.weights import Weights

@@ -22,7 +22,8 @@ from t2icli.reading import KEPT
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import load_data_recipe, load_encoder_recipe, load_recipe
 from t2icli.sampling import open_run
-from t2icli.scoring import Request, score
+from t2icli.scoring.request import Request
+from t2icli.scoring.score import score
 from t2icli.training.checkpoint import WEIGHTS
 from t2icli.training.loop import train
 from t2icli.training.trainer import build

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from t2icli.errors import EnvironmentFault, RecipeError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,15 @@ def any_process(flag: bool, device: torch.device) -> bool:
     tensor = torch.tensor(int(flag), device=device)
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return bool(tensor.item())
+
+
+def gathered(value: Value) -> list[Value]:
+    """The values of all processes in their order, in the first process; an empty list in the others."""
+    if not dist.is_initialized():
+        return [value]
+    values: list[Value] | None = [value] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, values)
+    return values or []
 
 
 def decided_by_first(choose: Callable[[], Path]) -> Path:

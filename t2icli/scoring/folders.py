@@ -1,0 +1,105 @@
+"""A folder of images made by anything as what is scored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from t2icli.data.shards import ShardFolder
+from t2icli.errors import DataError, UserError
+from t2icli.evaluation import protocol as protocols
+from t2icli.evaluation.caching import digest_of
+from t2icli.evaluation.captions import draw
+from t2icli.evaluation.captions_file import Described, find_captions, read_captions
+from t2icli.evaluation.evaluate import Sides
+from t2icli.evaluation.features import Boxes, Captions, Pictures
+from t2icli.evaluation.images import FolderImages, Images, image_files
+from t2icli.evaluation.protocol import Negatives, Protocol
+from t2icli.evaluation.soa.labels import LABELS
+from t2icli.scoring.request import Request, is_shards
+from t2icli.scoring.task import Side, Task, folder_side, paired_side, said, whole_split
+
+LOSSY = (".jpg", ".jpeg", ".webp")
+
+
+def folder_task(request: Request) -> Task:
+    """Images made by anything, as they lie in a folder."""
+    for option, given in (
+        ("--seeds", request.seeds),
+        ("--set", request.overrides),
+        ("--soa-captions", request.objects),
+    ):
+        if given:
+            raise UserError(f"{option}: is for runs; {request.target} is a folder of images, which are there already")
+    name = request.protocol or "folders"
+    protocol = protocols.load(name)
+    described = describe(request)
+    images = FolderImages(request.target, request.samples, described.paths if described else None)
+    captions, facts = None, None
+    if described is not None:
+        captions = captions_of(described, len(images), protocol.negatives)
+        facts = {"sha256": digest_of(captions.texts), "from": str(request.captions or find_captions(request.target))}
+    real = None
+    if request.against is not None:
+        shards = is_shards(request.against)
+        real = shard_side(request, protocol, images) if shards else against_folder(request, protocol.negatives)
+    boxes = boxes_of(described, len(images)) if described else None
+    lossy = sum(path.suffix.lower() in LOSSY for path in images.paths)
+    notes = [f"{lossy:,} of the scored images are JPEG or WebP files: lossy compression moves FID"] if lossy else []
+    return Task(
+        name,
+        protocol,
+        {"kind": "images", "path": str(request.target)},
+        {"drawn": Sides([Pictures(images, "generated", captions, boxes=boxes)], real.pictures if real else None)},
+        {"quantisation": "not known: files as they are", "seeds": None, "captions": facts},
+        real,
+        notes=notes,
+    )
+
+
+def describe(request: Request) -> Described | None:
+    """The captions of the folder's images: those that are given, else those that lie in it."""
+    file = request.captions or find_captions(request.target)
+    return read_captions(file, request.target, image_files(request.target)) if file is not None else None
+
+
+def captions_of(described: Described, count: int, rule: Negatives | None) -> Captions:
+    """Captions of the first ``count`` pictures with their negatives."""
+    classes = rule is not None and rule.among == "other-classes"
+    groups: Sequence[int] = described.classes if classes else described.images
+    return said(list(described.texts[:count]), groups[:count], rule)
+
+
+def boxes_of(described: Described, count: int) -> list[Boxes] | None:
+    """Where a layout told the model to draw what."""
+    if described.boxes is None:
+        return None
+    labels = {name: label.id for label in LABELS for name in (label.name, label.yolo_name)}
+    found: list[Boxes] = []
+    for path, boxes in zip(described.paths[:count], described.boxes, strict=False):
+        unknown = [name for name, *_ in boxes if name not in labels]
+        if unknown:
+            raise DataError(f"boxes of {path.name}: {unknown[0]!r} is none of COCO's 80 kinds of objects")
+        found.append([(float(labels[name]), *sides) for name, *sides in boxes])
+    return found
+
+
+def against_folder(request: Request, rule: Negatives | None) -> Side:
+    """Real images of a folder, with their captions where these lie in it too."""
+    assert request.against is not None
+    side = folder_side(request.against)
+    file = find_captions(request.against)
+    if file is None:
+        return side
+    described = read_captions(file, request.against, image_files(request.against))
+    captions = captions_of(described, len(described.paths), rule)
+    return replace(side, pictures=replace(side.pictures, captions=captions))
+
+
+def shard_side(request: Request, protocol: Protocol, images: Images) -> Side:
+    """Real images of shards for a folder of generated ones: the protocol's, or a whole split where it fixes none."""
+    assert request.against is not None
+    folder = ShardFolder(request.against, protocol.real.split if protocol.real else "val")
+    height, width = images.size
+    size = height if height == width else folder.image_size
+    if protocol.captions is not None:
+        return paired_side(folder, draw(folder, protocol.captions), size, protocol.negatives)
+    return whole_split(folder, size)

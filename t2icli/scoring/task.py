@@ -1,0 +1,95 @@
+"""Everything that is needed to score, found and checked before anything long begins."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from t2icli.data.shards import ShardFolder
+from t2icli.errors import DataError, UserError
+from t2icli.evaluation.captions import Drawn, draw_negatives
+from t2icli.evaluation.evaluate import Sides
+from t2icli.evaluation.features import Captions as Said
+from t2icli.evaluation.features import Pictures
+from t2icli.evaluation.images import FILTER, FolderImages, ShardImages
+from t2icli.evaluation.protocol import Captions, Negatives, Protocol, Real
+
+
+@dataclass(frozen=True)
+class Side:
+    """Real images, with what a result says about them."""
+
+    pictures: Pictures
+    facts: dict[str, Any]
+    real_set: Real | None = None  # None: a plain folder
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is scored, under which protocol, against what."""
+
+    name: str  # of the protocol
+    protocol: Protocol
+    target: dict[str, Any]
+    sides: Mapping[str, Sides]
+    generated_facts: dict[str, Any]
+    real: Side | None
+    captions: Captions | None = None  # the rule that was followed; None: captions were given, or are not known
+    seeds: tuple[int, ...] | None = None  # None: the images were there already
+    notes: list[str] = field(default_factory=list)
+    folder: Path | None = None  # where results are kept
+    trained_with: frozenset[str] = frozenset()  # sha256 of the networks that guided the run's training
+
+    @property
+    def drawn(self) -> Sides:
+        """The pictures of the protocol's captions."""
+        return self.sides["drawn"]
+
+
+def said(texts: Sequence[str], groups: Sequence[int], rule: Negatives | None) -> Said:
+    """Captions with the wrong ones that each picture is compared with, where there are enough."""
+    if rule is None:
+        return Said(texts)
+    try:
+        return Said(texts, draw_negatives(groups, rule))
+    except UserError:  # the metric that wants them says so
+        return Said(texts)
+
+
+def groups_of(drawn: Sequence[Drawn], rule: Negatives | None) -> list[int]:
+    """What captions have in common that are no negatives of each other: their image, or its class."""
+    if rule is not None and rule.among == "other-classes":
+        return [one.class_index for one in drawn]
+    return [one.image for one in drawn]
+
+
+def folder_side(path: Path) -> Side:
+    """Real images that lie in a folder."""
+    if not path.is_dir():
+        raise DataError(f"--against {path}: no such folder; it should hold real images, or shards from t2i prepare")
+    images = FolderImages(path)
+    return Side(Pictures(images, "real"), {"kind": "images", "path": str(path)})
+
+
+def paired_side(folder: ShardFolder, drawn: Sequence[Drawn], size: int, rule: Negatives | None) -> Side:
+    """The images whose captions were drawn, each once, with the first caption that was drawn of it."""
+    first: dict[int, Drawn] = {}
+    for one in drawn:
+        first.setdefault(one.image, one)
+    chosen = [first[image] for image in sorted(first)]
+    captions = said([one.text for one in chosen], groups_of(chosen, rule), rule)
+    return prepared_side(folder, [one.image for one in chosen], captions, size)
+
+
+def whole_split(folder: ShardFolder, size: int) -> Side:
+    """All images of a split."""
+    return prepared_side(folder, range(len(folder)), None, size)
+
+
+def prepared_side(folder: ShardFolder, chosen: Sequence[int], captions: Said | None, size: int) -> Side:
+    """Images of shards as the real side."""
+    dataset = str(folder.manifest["dataset"])
+    real_set = Real.model_validate({"dataset": dataset, "split": folder.split, "fit": folder.fit})
+    facts = {"kind": "shards", "path": str(folder.folder), "manifest_sha256": folder.manifest_hash}
+    described = real_set.model_dump(exclude={"images"}) | {"stored_size": folder.image_size, "filter": FILTER}
+    return Side(Pictures(ShardImages(folder, chosen, size), "real", captions), facts | described, real_set)
