@@ -121,8 +121,8 @@ def look_over(data: bytes) -> None:
     """Refuse, before anything is built, a file that is cut short or asks for more memory than it could fill.
 
     Every stored value of a pickle has a number; the unpickler makes room for the highest, so ten bytes that speak of
-    number four thousand million would take 32 GB. The standard library's reader takes Python 2's written-out strings for
-    ASCII, so letters beyond it are changed for this look: nothing of what is checked here is in a string.
+    number four thousand million would take 32 GB. The standard library's reader takes Python 2's written-out strings
+    for ASCII, so letters beyond it are changed for this look: nothing of what is checked here is in a string.
     """
     for opcode, argument, _ in pickletools.genops(BEYOND_ASCII.sub(rb"\\x4", data)):
         if opcode.name.endswith("PUT") and int(argument or 0) > len(data):

@@ -35,9 +35,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the Hugging Face hub: a folder with config.json, weights, and what its tokenizer or processor reads."""
+    """A model of the Hugging Face hub: a folder with config.json, weights, and what tokenizer and processor want."""
 
     repository: str
+    revision: str | None = None  # a branch, where the main one is of no use
     sha256: frozenset[str] = frozenset()  # of its weights in either format, as far as they are known here
 
 
@@ -148,14 +149,14 @@ KNOWN = (
     ),
     Known("darknet", "any detector of COCO's 80 kinds in Darknet's format, its .cfg beside it: SOA"),
     Known("rtdetr-v2-r50", "RT-DETRv2 with ResNet-50: SOA", model=Model("PekingU/rtdetr_v2_r50vd")),
-    Known("detr-r50", "DETR with ResNet-50: SOA", model=Model("facebook/detr-resnet-50")),
+    Known("detr-r50", "DETR with ResNet-50: SOA", model=Model("facebook/detr-resnet-50", revision="no_timm")),
     Known("yolos-tiny", "YOLOS, its smallest: SOA", model=Model("hustvl/yolos-tiny")),
     Known(
         "clip-vit-b-32",
         "CLIP ViT-B/32 of OpenAI: R-precision and FID-CLIP",
         model=Model(
             "openai/clip-vit-base-patch32",
-            frozenset({"a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"}),
+            sha256=frozenset({"a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f"}),
         ),
     ),
     Known(
@@ -305,7 +306,11 @@ def snapshot(model: Model, local: bool) -> Path:
     wanted = ["*.json", "*.txt", *MODEL_WEIGHTS]
     return Path(
         snapshot_download(
-            model.repository, allow_patterns=wanted, local_files_only=local, etag_timeout=SECONDS_TO_ANSWER
+            model.repository,
+            revision=model.revision,
+            allow_patterns=wanted,
+            local_files_only=local,
+            etag_timeout=SECONDS_TO_ANSWER,
         )
     )
 

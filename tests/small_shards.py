@@ -64,6 +64,9 @@ class Names:
 
     values: dict = field(default_factory=dict)
 
+    def model_dump(self, mode):
+        return {name: str(value) for name, value in self.values.items()}
+
     def __getattr__(self, name):
         return self.values[name]
 

@@ -214,7 +214,7 @@ def model(tmp_path, monkeypatch):
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"weights")
     digest = hashlib.sha256(b"weights").hexdigest()
-    row = Known("clip", "a test's model", model=Model("somebody/clip", frozenset({digest})))
+    row = Known("clip", "a test's model", model=Model("somebody/clip", sha256=frozenset({digest})))
     monkeypatch.setattr(weights, "KNOWN", (row, Known("own", "a matcher that you trained")))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     return folder

@@ -140,7 +140,7 @@ def entry(
 def summary(
     metric: Metric, facts: Mapping[str, Any], scores: Sequence[Score], seeds: Sequence[int | None]
 ) -> dict[str, Any]:
-    """Mean and standard deviation (divisor n - 1) over the noise seeds, and each one; the first value is the headline."""
+    """Mean and standard deviation (divisor n - 1) over the noise seeds, and each one; the first value leads."""
     rows = [score.values for score in scores]
     headline, several = next(iter(rows[0])), len(rows) > 1
     return {

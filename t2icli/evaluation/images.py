@@ -37,7 +37,7 @@ class Images(Dataset[Tensor]):
         raise NotImplementedError
 
     def identity(self, start: int, stop: int) -> Mapping[str, Any] | None:
-        """What decides every pixel of images ``start`` to ``stop``, as plain types; ``None`` where that is not known."""
+        """What decides every pixel of images ``start`` to ``stop``, as plain types; ``None``: not known."""
         return None
 
     def __getitem__(self, index: int) -> Tensor:

@@ -48,9 +48,8 @@ def document(task: Task, outcome: Outcome, machine: Machine) -> dict[str, Any]:
     )
     departed = protocols.deviations(task.protocol, facts)
     notes = list(task.notes)
-    if len(images) < protocols.COMPARABLE and any(
-        e["computed"] and e["metric"].startswith("fid") for e in entries.values()
-    ):
+    distances = [entry for entry in entries.values() if entry["computed"] and entry["metric"].startswith("fid")]
+    if distances and len(images) < protocols.COMPARABLE:
         notes.append(f"FID of {len(images):,} images is biased upwards: compare only with results of the same number")
     notes += [f"{name} judges with a network that the run was trained with: it is no independent measure"
               for name, entry in entries.items() if entry.get("in_loop")]  # fmt: skip

@@ -49,5 +49,5 @@ def failure(result: dict[str, Any]) -> UserError | None:
     if any(entry["computed"] for entry in entries):
         return None
     kinds = {kind.exit_code: kind for kind in (UserError, DataError, EnvironmentFault)}
-    names = ", ".join(result["metrics"])
-    return kinds[max(entry["exit_code"] for entry in entries)](f"nothing could be computed of {names}: see above")
+    worst = max(entries, key=lambda entry: entry["exit_code"])
+    return kinds[worst["exit_code"]](f"nothing could be computed: {worst['reason']}")

@@ -89,14 +89,14 @@ def test_batch_size_changes_nothing(scored, inception):
 
 
 def test_without_weights_nothing_is_computed_or_looked_at(folders, monkeypatch):
-    monkeypatch.setattr("t2icli.evaluation.evaluate.extract", lambda *_: pytest.fail("looked at images in vain"))
+    monkeypatch.setattr("t2icli.evaluation.evaluate.look", lambda *_: pytest.fail("looked at images in vain"))
     result = score(Request(folders[0], folders[1]))
     entry = result["metrics"]["fid-tf"]
     assert (entry["computed"], entry["exit_code"]) == (False, 5)
     assert "--weights inception-tf=PATH" in entry["reason"]
     mistake = failure(result)
     assert isinstance(mistake, EnvironmentFault)
-    assert "fid-tf: not computed: inception-tf: these weights cannot be had" in str(mistake)
+    assert "nothing could be computed: inception-tf: these weights cannot be had" in str(mistake)
 
 
 def test_without_real_images_the_others_go_on(folders, inception):
@@ -126,7 +126,7 @@ def test_against_shards(folders, tmp_path, inception):
     assert named["protocol"] == "scenes-2k*"
     assert {
         "14 generated images instead of 2,000",
-        "captions of the generated images are not known",
+        "captions of the generated images are not known instead of drawn by the protocol",
         "9 real images instead of 2,000",
         "generated images are 32x32 instead of 64x64",
     } <= set(named["deviations"])

@@ -32,7 +32,7 @@ def test_protocol_loads_and_names_metrics_that_exist(name):
 
 def tables(name):
     raw = tomllib.loads((protocols.FOLDER / f"{name}.toml").read_text())
-    return raw, [raw, *(value for value in raw.values() if isinstance(value, dict))]
+    return raw, [raw, *(value for key, value in raw.items() if isinstance(value, dict) and key != "networks")]
 
 
 @pytest.mark.parametrize("name", protocols.available())
@@ -205,4 +205,4 @@ def test_too_few_captions_of_others():
     assert draw_negatives(list(range(100)), OTHERS).shape == (100, 99)
 
 
-PINNED_NEGATIVES = ""
+PINNED_NEGATIVES = "9c5a168863e18d6a"

@@ -1,20 +1,32 @@
-"""Fréchet Inception Distance on TensorFlow's 2015 network (Heusel et al. 2017), the headline figure of the field."""
+"""Fréchet Inception Distance (Heusel et al. 2017, arXiv 1706.08500) in the four families of the field.
+
+They differ in network, weights and resize, and their figures by more than most claimed improvements: never compare
+two of them. ``fid-tf`` is the headline.
+"""
 
 from collections.abc import Sequence
+from functools import partial
 
 from t2icli.evaluation import frechet
 from t2icli.evaluation.features import Features
-from t2icli.evaluation.protocol import Protocol
-
-NAME = "fid-tf"
-NETWORK = "inception_tf"
-NEEDS_REAL = True
-NEEDS_CAPTIONS = False
-BETTER = "lower"
+from t2icli.evaluation.metric import Metric, Score
 
 
-def compute(generated: Sequence[Features], real: Features | None, protocol: Protocol) -> list[dict[str, float]]:
-    """The distance; a tiny negative value is rounding and is kept."""
+def compute(generated: Sequence[Features], real: Features | None, *, name: str, network: str) -> list[Score]:
+    """The distance of the 2048 pooled features; a tiny negative value is rounding and is kept."""
     assert real is not None
-    truth = frechet.gaussian(real.of(NETWORK, "2048"))
-    return [{NAME: frechet.distance(truth, frechet.gaussian(side.of(NETWORK, "2048")))} for side in generated]
+    truth = frechet.gaussian(real.of(network, "2048"))
+    return [Score({name: frechet.distance(truth, frechet.gaussian(side.of(network, "2048")))}) for side in generated]
+
+
+def family(name: str, network: str) -> Metric:
+    """FID by one network."""
+    return Metric(name, network, "lower", partial(compute, name=name, network=network), needs_real=True)
+
+
+METRICS = (
+    family("fid-tf", "inception_tf"),
+    family("fid-clean", "inception_clean"),
+    family("fid-torchvision", "inception_torchvision"),
+    family("fid-keras", "inception_keras"),
+)

@@ -9,9 +9,9 @@ from torch_fidelity.feature_extractor_inceptionv3 import BasicConv2d, FeatureExt
 
 from t2icli import weights as pretrained
 from t2icli.errors import EnvironmentFault
-from t2icli.evaluation.features import Network
+from t2icli.evaluation.features import Network, View
 
-LAYERS = ["2048", "logits_unbiased"]
+LAYERS = ["2048", "logits_unbiased", "logits"]
 # As TensorFlow 1 resizes, inside the network: source = destination x (in / out), no half-pixel shift, no antialiasing.
 RESIZE = "tf1-bilinear-299"
 
@@ -21,10 +21,10 @@ def load(weights: pretrained.Weights, device: torch.device) -> Network:
     found = weights.find("inception-tf")
     network = extractor(found).to(device)
 
-    def layers(images: Tensor) -> dict[str, Tensor]:
+    def layers(view: View) -> dict[str, Tensor]:
         # Convolutions in TF32, which cuDNN takes by default, would move published figures.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return dict(zip(LAYERS, network(images), strict=True))
+            return dict(zip(LAYERS, network(view.images), strict=True))
 
     facts = {"network": "inception-v3-compat", "weights": found.record(), "resize": RESIZE}
     return Network(facts, layers)
