@@ -288,6 +288,18 @@ def test_evaluate_what_sample_drew(trained: Path, tiny_shards: Path) -> None:
     assert (result["generated"]["count"], result["target"]["kind"]) == (8, "images")
 
 
+def test_evaluate_compares(trained: Path) -> None:
+    few = ("evaluate", "runs/tiny-xmcgan/latest", "--seeds", "1", "--metrics", "fd-scenes,soa-scenes")
+    t2i(*few, "--samples", "8", "--out", "a.json")
+    t2i(*few, "--samples", "10", "--out", "b.json", "--no-cache")
+    found = json.loads(t2i("evaluate", "--compare", "a.json", "b.json", "--json").stdout)
+    assert set(found["metrics"]) == {"fd-scenes", "soa[scenes-recogniser]"}
+    assert not found["metrics"]["fd-scenes"]["comparable"]
+    said = t2i("evaluate", "--compare", "a.json", "a.json").stdout
+    assert "fd-scenes: " in said and "may be compared" in said
+    assert "name a run folder or a folder of images" in stderr_of(lambda: t2i("evaluate", code=2))
+
+
 def test_mistakes_with_evaluate(trained: Path, tiny_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("T2I_WEIGHTS", "TORCH_HOME"):
         monkeypatch.setenv(variable, str(trained / "none"))

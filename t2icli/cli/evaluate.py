@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from t2icli.cli.options import JsonOption, SetOption, WeightsOption
+from t2icli.errors import UserError
 
 Target = Annotated[
     Path | None, typer.Argument(metavar="TARGET", help="A run folder, or a folder of images.", show_default=False)
@@ -73,7 +74,7 @@ def evaluate(
         show(compared(*compare), comparison_table, json_)
         return
     if target is None:
-        raise typer.BadParameter("name a run folder or a folder of images (or two results with --compare)")
+        raise UserError("name a run folder or a folder of images, or two results with --compare")
     from t2icli.scoring.request import Request
     from t2icli.scoring.score import failure, score
 

@@ -80,7 +80,7 @@ def differences(name: str, a: Result, b: Result) -> list[str]:
         ("network", one["network"], other["network"]),
         ("weights (sha256)", one["weights"]["sha256"], other["weights"]["sha256"]),
         ("resize", one["resize"], other["resize"]),
-        ("precision", a.get("precision"), b.get("precision")),
+        ("precision", a.get("precision", "float32"), b.get("precision", "float32")),
         ("a judge that guided the training", bool(one.get("in_loop")), bool(other.get("in_loop"))),
     ]
     metric = next(iter(find_metrics([one["metric"]]).values()))

@@ -1,6 +1,7 @@
 """Scores of folders of images, end to end."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -171,6 +172,8 @@ def test_against_that_is_none(folders, tmp_path):
         ({"weights": ["nothing"]}, "should be NAME=PATH"),
         ({"protocol": "coco"}, "protocol: there is no 'coco'"),
         ({"metrics": ["beauty"]}, "metrics: there is no 'beauty'"),
+        ({"precision": "float16"}, "--precision float16: should be float32 or bfloat16"),
+        ({"objects": "lists"}, "--soa-captions: is for runs"),
     ],
 )
 def test_options_that_cannot_be(folders, options, message):
@@ -183,3 +186,59 @@ def test_the_random_network_sees_differences(scored):
     ours, _, root = scored
     assert not torch.equal(pictures(2, seed=1), pictures(2, seed=2))
     assert ours["metrics"]["is"]["value"] > 1 + 1e-6
+
+
+def test_a_corrupt_picture_is_named(folders, inception):
+    for name, damage in (("005.png", b"not a picture"), ("006.png", (folders[0] / "006.png").read_bytes()[:90])):
+        kept = (folders[0] / name).read_bytes()
+        (folders[0] / name).write_bytes(damage)
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as an image"):
+            score(Request(folders[0], metrics=["is"], weights=[inception]))
+        (folders[0] / name).write_bytes(kept)
+
+
+def test_mixed_sizes_are_refused(folders, inception):
+    save(folders[0] / "more", pictures(2, size=48))
+    with pytest.raises(
+        DataError, match=r"images of several sizes: 32x32 \(14\), 48x48 \(2\); they have to be of one size"
+    ):
+        score(Request(folders[0], metrics=["is"], weights=[inception]))
+
+
+def test_metrics_of_captions_say_what_they_need(folders, inception, tiny_clip):
+    clip = f"clip-vit-b-32={tiny_clip}"
+    entry = score(Request(folders[0], metrics=["rp-clip"], weights=[clip]))["metrics"]["rp-clip"]
+    assert (entry["computed"], entry["exit_code"]) == (False, 2)
+    assert "those of a folder are not known: give them with --captions FILE" in entry["reason"]
+    (folders[0] / "captions.jsonl").write_text(
+        "".join(json.dumps({"file": f"{n:03}.png", "caption": f"a bus {n}"}) + "\n" for n in range(14))
+    )
+    result = score(Request(folders[0], metrics=["rp-clip", "is"], weights=[clip, inception]))
+    reason = result["metrics"]["rp-clip"]["reason"]
+    assert reason == "rp-clip: needs 99 captions of other pictures for each picture, and there are only 14 captions"
+    assert result["metrics"]["is"]["computed"]
+    assert result["generated"]["captions"]["from"].endswith("captions.jsonl")
+    assert result["generated"]["negatives"] is None
+
+
+def test_bfloat16_is_said(folders, inception, scored):
+    result = score(Request(*folders, metrics=["is"], weights=[inception], precision="bfloat16"))
+    assert "features in bfloat16 instead of float32" in result["deviations"]
+    exact = scored[0]["metrics"]["is"]["value"]
+    assert result["metrics"]["is"]["value"] != exact
+    assert result["metrics"]["is"]["value"] == pytest.approx(exact, rel=0.05)
+
+
+def test_cached_equals_uncached(folders, inception, monkeypatch):
+    request = Request(*folders, metrics=["fid", "is"], weights=[inception])
+    fresh = score(request)
+    score(replace(request, cache=True))
+    monkeypatch.setattr("t2icli.evaluation.looking.look_afresh", nothing_missing)
+    cached = score(replace(request, cache=True))
+    assert cached["metrics"] == fresh["metrics"]
+    assert cached["generated"]["pixels_sha256"] == fresh["generated"]["pixels_sha256"]
+
+
+def nothing_missing(pictures, rows, networks, machine):
+    assert not networks, "looked again"
+    return {}

@@ -1,10 +1,17 @@
 """Inception Score (Salimans et al. 2016, arXiv 1606.03498) in the variants of the field.
 
-Each row is another figure: network, logits, splits, order and temperature decide it. ``is`` is torch-fidelity's.
+Each row is another figure: network, logits, splits, order and temperature decide it.
+
+* ``is``: torch-fidelity's; 1008 outputs without bias, 10 splits, shuffled by numpy's RandomState(2020).
+* ``is-improved-gan``: the authors' code as AttnGAN and DM-GAN use it on COCO; in the order of the files.
+* ``is-star``: TISE's (Dinh et al. 2022), the same with calibrated logits.
+* ``is-studiogan`` and ``is-keras`` (the open XMC-GAN code): outputs with bias, one split, so no spread over splits.
+* ``is-birds`` and, calibrated, ``is-birds-star``: 50 kinds of birds (CUB). StackGAN's code shuffles without a seed and
+  leaves out what does not fill a last batch of 64; here the seed is 2020, and every image counts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -30,20 +37,23 @@ class Variant:
 def compute(
     generated: Sequence[Features], real: Features | None, *, name: str, network: str, variant: Variant
 ) -> list[Score]:
-    """Mean and standard deviation (divisor n) over the splits."""
+    """Mean and, where there are several, standard deviation over the splits (divisor: their number)."""
     found = []
     for side in generated:
         logits = side.of(network, variant.layer)[:, int(variant.drop_first) :]
         scores = inception_scores(logits, variant.splits, variant.shuffle_seed, variant.temperature)
-        spread = scores.std(correction=0).item()
-        found.append(Score({name: scores.mean().item(), f"{name}_std_over_splits": spread}))
+        values = {name: scores.mean().item()}
+        if variant.splits > 1:
+            values[f"{name}_std_over_splits"] = scores.std(correction=0).item()
+        found.append(Score(values, asdict(variant)))
     return found
 
 
-def inception_scores(
-    logits: Tensor, splits: int, shuffle_seed: int | None, temperature: float = 1.0
-) -> Tensor:
-    """exp of the mean KL(p(y|x) || p(y)) of each split, (splits,) float64; p(y) is the split's own mean."""
+def inception_scores(logits: Tensor, splits: int, shuffle_seed: int | None, temperature: float = 1.0) -> Tensor:
+    """exp of the mean KL(p(y|x) || p(y)) of each split, (splits,) float64; p(y) is the split's own mean.
+
+    Logits (N, classes) are shuffled with the seed, or left in their order, and divided by the temperature.
+    """
     count = len(logits)
     if count < splits:
         raise UserError(f"the Inception Score over {splits} splits needs at least {splits} images, and has {count}")
