@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 people = Console(stderr=True, highlight=False, soft_wrap=True)
 
+SECONDS_WORTH_A_LINE = 1.0
 SECONDS_BETWEEN_LINES = 15.0  # where there is no terminal, e.g. in a job's log file
 
 
@@ -26,7 +27,7 @@ def quiet() -> None:
 def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show how far a task of ``total`` units is, with rate and time left; yields ``advance(count)``.
 
-    On a terminal it is a bar; elsewhere a line every fifteen seconds and one at the end.
+    On a terminal it is a bar; elsewhere a line every fifteen seconds, and one at the end of what took a second.
     """
     if people.is_terminal:
         columns = (
@@ -50,7 +51,8 @@ def progress(what: str, total: int, unit: str) -> Iterator[Callable[[int], None]
         return
     lines = Lines(what, total, unit)
     yield lines.advance
-    lines.show()
+    if time.monotonic() - lines.start >= SECONDS_WORTH_A_LINE and lines.said != lines.done:
+        lines.show()
 
 
 class Lines:
@@ -59,6 +61,7 @@ class Lines:
     def __init__(self, what: str, total: int, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.done = 0
+        self.said = -1  # how much was done when it was last shown
         self.start = self.shown = time.monotonic()
 
     def advance(self, count: int) -> None:
@@ -69,7 +72,7 @@ class Lines:
 
     def show(self) -> None:
         """Print where the task stands."""
-        self.shown = time.monotonic()
+        self.shown, self.said = time.monotonic(), self.done
         rate = self.done / max(self.shown - self.start, 1e-9)
         left = (self.total - self.done) / rate if self.done else float("nan")
         eta = f", {left:,.0f} s left" if 0 < self.done < self.total else ""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t2icli.console import progress
 from t2icli.errors import UserError
 
 BLOCK = 1 << 22  # entries of a kernel matrix held at once, 32 MiB in float64
@@ -80,7 +81,11 @@ def kid(generated: Tensor, real: Tensor, subsets: int = 100, subset_size: int = 
     def draw(features: Tensor) -> Tensor:
         return features[torch.from_numpy(random.choice(len(features), subset_size, replace=False))]
 
-    values = [polynomial_mmd2(draw(generated), draw(real)) for _ in range(subsets)]
+    values = []
+    with progress("Kernel distances", subsets, "subsets") as advance:
+        for _ in range(subsets):
+            values.append(polynomial_mmd2(draw(generated), draw(real)))
+            advance(1)
     return Kid(float(np.mean(values)), float(np.std(values)))
 
 
@@ -88,9 +93,11 @@ def gaussian_mean(first: Tensor, second: Tensor, sigma: float) -> float:
     """Mean of exp(-|a - b|² / (2 sigma²)) over all pairs of rows of (n, F) and (m, F), block by block."""
     squares = second.square().sum(dim=1)
     total = 0.0
-    for rows in first.split(max(1, BLOCK // len(second))):
-        squared = torch.addmm(rows.square().sum(dim=1)[:, None] + squares, rows, second.T, alpha=-2)
-        total += float(squared.clamp_(min=0).div_(-2 * sigma**2).exp_().sum())
+    with progress("Kernel means", len(first), "images") as advance:
+        for rows in first.split(max(1, BLOCK // len(second))):
+            squared = torch.addmm(rows.square().sum(dim=1)[:, None] + squares, rows, second.T, alpha=-2)
+            total += float(squared.clamp_(min=0).div_(-2 * sigma**2).exp_().sum())
+            advance(len(rows))
     return total / (len(first) * len(second))
 
 

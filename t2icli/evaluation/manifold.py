@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from t2icli.console import progress
 from t2icli.errors import UserError
 
 BLOCK = 1 << 22  # distances held at once, 32 MiB in float64
@@ -58,9 +59,11 @@ def squared_distances(rows: Tensor, squares: Tensor, other: Side) -> tuple[Tenso
 def squared_radii(of: Side, k: int) -> Tensor:
     """Squared distance of each row to its k-th nearest other row, (N,)."""
     radii = []
-    for rows, squares in zip(of.features.split(of.rows_at_once), of.squares.split(of.rows_at_once), strict=True):
-        # A row's distance to itself is 0, the smallest there is, so its k-th other neighbour stands at k + 1.
-        radii.append(squared_distances(rows, squares, of)[0].kthvalue(k + 1, dim=1).values)
+    with progress("Nearest neighbours", len(of.features), "images") as advance:
+        for rows, squares in zip(of.features.split(of.rows_at_once), of.squares.split(of.rows_at_once), strict=True):
+            # A row's distance to itself is 0, the smallest there is, so its k-th other neighbour stands at k + 1.
+            radii.append(squared_distances(rows, squares, of)[0].kthvalue(k + 1, dim=1).values)
+            advance(len(rows))
     return torch.cat(radii)
 
 
@@ -84,15 +87,17 @@ def overlap(generated: Tensor, real: Tensor, k: int, closed: bool) -> Overlap:
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool) for _ in range(2))
     at_once = truth.rows_at_once
     blocks = (tensor.split(at_once) for tensor in (fake.features, fake.squares, fake_radii))
-    for rows, squares, radii in zip(*blocks, strict=True):
-        distances, equal = squared_distances(rows, squares, truth)
-        distances += -equal if closed else equal
-        in_balls = distances <= real_radii if closed else distances < real_radii
-        inside_real += int(in_balls.any(dim=1).sum())
-        inside_count += int(in_balls.sum())
-        covered |= in_balls.any(dim=0)
-        reached = distances <= radii[:, None] if closed else distances < radii[:, None]
-        recalled |= reached.any(dim=0)
+    with progress("Pictures among each other's neighbours", len(generated), "images") as advance:
+        for rows, squares, radii in zip(*blocks, strict=True):
+            distances, equal = squared_distances(rows, squares, truth)
+            distances += -equal if closed else equal
+            in_balls = distances <= real_radii if closed else distances < real_radii
+            inside_real += int(in_balls.any(dim=1).sum())
+            inside_count += int(in_balls.sum())
+            covered |= in_balls.any(dim=0)
+            reached = distances <= radii[:, None] if closed else distances < radii[:, None]
+            recalled |= reached.any(dim=0)
+            advance(len(rows))
     return Overlap(
         precision=inside_real / len(generated),
         recall=float(recalled.double().mean()),

@@ -8,7 +8,9 @@ import torch
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from t2icli.errors import UserError
+from t2icli.evaluation.features import Features
 from t2icli.evaluation.frechet import Gaussian, distance, gaussian
+from t2icli.evaluation.metrics.fid import METRICS
 
 IDENTITY = torch.eye(4, dtype=torch.float64)
 ZERO = torch.zeros(4, dtype=torch.float64)
@@ -67,3 +69,25 @@ def test_symmetric_and_invariant():
 def test_one_image_is_not_enough():
     with pytest.raises(UserError, match="at least 2 images on each side, and has 1"):
         gaussian(torch.zeros(1, 4))
+
+
+FAMILIES = {
+    "fid-tf": "inception_tf",
+    "fid-clean": "inception_clean",
+    "fid-torchvision": "inception_torchvision",
+    "fid-keras": "inception_keras",
+}
+
+
+def test_families_of_fid():
+    assert {metric.name: metric.network for metric in METRICS} == FAMILIES
+    real, first, second = (random_features(30, 8, seed).float() for seed in (7, 8, 9))
+    for metric in METRICS:
+        assert metric.better == "lower" and metric.needs_real
+        sides = [Features(30, "", {metric.network: {"2048": features}}) for features in (first, second)]
+        scores = metric.compute(sides, Features(30, "", {metric.network: {"2048": real}}))
+        for score, features in zip(scores, (first, second), strict=True):
+            theirs = [fid_features_to_statistics(side) for side in (features.double(), real.double())]
+            expected = fid_statistics_to_metric(*theirs, False)["frechet_inception_distance"]
+            assert list(score.values) == [metric.name]
+            assert score.values[metric.name] == pytest.approx(expected, rel=1e-8)
