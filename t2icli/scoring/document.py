@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 import t2icli
 from t2icli.console import say
+from t2icli.errors import DataError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.captions import negatives_hash
 from t2icli.evaluation.evaluate import Outcome, find_metrics
@@ -121,9 +122,18 @@ def keep(result: dict[str, Any], task: Task, out: Path | None) -> None:
     keep_negatives(result, task, out.parent)
     write_json(out, result)
     say(f"Result: {out}")
-    earlier = sorted(task.folder.joinpath("eval").glob("*.json"), reverse=True) if task.folder else []
-    results = [(out, result), *((path, read_result(path)) for path in earlier if path != out)]
-    say(f"Report: {write_report(out.parent, results, grids(task))}")
+    say(f"Report: {write_report(out.parent, [(out, result), *earlier_results(task, out)], grids(task))}")
+
+
+def earlier_results(task: Task, out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """What a run was scored before; a damaged file is no reason to lose the new result's page."""
+    for path in sorted((task.folder / "eval").glob("*.json"), reverse=True) if task.folder else []:
+        if path.resolve() == out.resolve():
+            continue
+        try:
+            yield path, read_result(path)
+        except DataError as fault:
+            say(f"left out of the report: {fault}")
 
 
 def keep_negatives(result: Mapping[str, Any], task: Task, folder: Path) -> None:

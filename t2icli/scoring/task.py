@@ -60,7 +60,7 @@ def groups_of(drawn: Sequence[Drawn], rule: Negatives | None) -> list[int]:
     """What captions have in common that are no negatives of each other: their image, or its class."""
     if rule is not None and rule.among == "other-classes":
         return [one.class_index for one in drawn]
-    return [one.image for one in drawn]
+    return [one.id for one in drawn]
 
 
 def folder_side(path: Path) -> Side:
@@ -73,10 +73,10 @@ def folder_side(path: Path) -> Side:
 
 def paired_side(folder: ShardFolder, drawn: Sequence[Drawn], size: int, rule: Negatives | None) -> Side:
     """The images whose captions were drawn, each once, with the first caption that was drawn of it."""
-    first: dict[int, Drawn] = {}
-    for one in drawn:
-        first.setdefault(one.image, one)
-    chosen = [first[image] for image in sorted(first)]
+    first: dict[int, Drawn] = {}  # by the data set's number, since an image with two narratives is stored twice
+    for one in sorted(drawn, key=lambda one: one.image):
+        first.setdefault(one.id, one)
+    chosen = list(first.values())
     captions = said([one.text for one in chosen], groups_of(chosen, rule), rule)
     return prepared_side(folder, [one.image for one in chosen], captions, size)
 

@@ -9,6 +9,7 @@ from t2icli.errors import DataError, UserError
 from t2icli.scoring import runs
 from t2icli.scoring.request import Request
 from t2icli.scoring.score import score
+from t2icli.storage import sha256
 
 
 @pytest.fixture
@@ -87,3 +88,49 @@ def test_run_whose_shards_are_gone(run, inception):
     run.recipe.data.values["shards"] = run.folder / "gone"
     with pytest.raises(DataError, match="gone: no such folder; make it with 't2i prepare"):
         score(request(run, inception))
+
+
+def test_a_damaged_earlier_result_is_left_out_of_the_report(run, inception, capsys):
+    (run.folder / "eval").mkdir()
+    (run.folder / "eval" / "scenes-2k-20200101T000000Z.json").write_text("{")
+    result = score(request(run, inception, seeds=1))
+    assert result["metrics"]["fid-tf"]["computed"]
+    assert "left out of the report: " in capsys.readouterr().err
+    page = (run.folder / "eval" / "report.html").read_text()
+    assert "fid-tf" in page
+    assert "20200101T000000Z" not in page
+
+
+def test_a_judge_that_guided_the_training_is_marked(run, tiny_encoders):
+    file = tiny_encoders["damsm"] / "weights" / "encoder.safetensors"
+    (run.folder / "card.json").write_text(json.dumps({"weights": [{"name": "damsm", "sha256": sha256(file)}]}))
+    run.recipe.data.values["shards"] = write_shards(run.folder / "more", counts=(110,), captions=1)
+    given = {"metrics": ["rp-damsm"], "samples": 110, "seeds": 1, "weights": [f"damsm={file}"]}
+    result = score(Request(run.folder, **given))
+    entry = result["metrics"]["rp-damsm"]
+    assert entry["in_loop"]
+    assert "rp-damsm judges with a network that the run was trained with" in result["notes"][-1]
+    assert set(entry["mean"]) >= {"rp-damsm", "rp-damsm (real)", "rp-damsm@5", "chance"}
+    (run.folder / "card.json").unlink()
+    assert "in_loop" not in score(Request(run.folder, **given))["metrics"]["rp-damsm"]
+
+
+def test_lists_of_soa_are_drawn_and_judged(run, shared, tmp_path):
+    from t2icli.evaluation.soa.caption_lists import Entry, write_files
+
+    lists = {5: [Entry(100, 1, "a bus on a road"), Entry(104, 2, "a red bus in town")], 16: [Entry(101, 3, "a dog ")]}
+    write_files(lists, tmp_path / "origin.json", tmp_path / "lists")
+    weights = [f"darknet={shared / 'data' / 'darknet' / 'yolo-fastest.weights'}"]
+    result = score(
+        Request(run.folder, objects=tmp_path / "lists", protocol="coco14-30k", samples=9, seeds=2,
+                metrics=["soa-darknet"], weights=weights)
+    )  # fmt: skip
+    assert result["generated"]["objects"]["count"] == 9  # three captions, three pictures each
+    entry = result["metrics"]["soa[yolo-fastest@0.5]"]
+    assert entry["details"][0]["lists"] == "lists"
+    assert [(row["label"], row["images"]) for row in entry["details"][0]["labels"]] == [(5, 6), (16, 3)]
+    assert [(row["label"], row["images"]) for row in entry["details"][0]["labels (real)"]] == [(5, 2), (16, 1)]
+    asked = [texts for texts, _, _ in run.asked if "a bus on a road" in texts]
+    assert asked[0] == ["a bus on a road"] * 3 + ["a red bus in town"] * 3 + ["a dog "] * 3
+    with pytest.raises(UserError, match="--soa-captions .*: the protocol says nothing about SOA's lists"):
+        score(Request(run.folder, objects=tmp_path / "lists", protocol="scenes-2k", samples=9))
