@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from t2icli.evaluation import frechet, inception
 from t2icli.evaluation.features import Network, View
+from t2icli.evaluation.measures import frechet, inception
 from t2icli.evaluation.networks import inception_tf
 from t2icli.weights import Weights
 

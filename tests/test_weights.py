@@ -9,7 +9,8 @@ import torch
 
 from t2icli import weights
 from t2icli.errors import EnvironmentFault, UserError
-from t2icli.weights import Known, Model, Published, Weights
+from t2icli.known_weights import Known, Model, Published
+from t2icli.weights import Weights
 
 
 @pytest.fixture(autouse=True)

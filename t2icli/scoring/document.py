@@ -18,7 +18,7 @@ from t2icli.evaluation.evaluate import Outcome, find_metrics
 from t2icli.evaluation.images import Images
 from t2icli.evaluation.looking import Machine
 from t2icli.evaluation.protocol import Facts
-from t2icli.evaluation.report import Grid, write_report
+from t2icli.evaluation.report.write import Grid, write_report
 from t2icli.scoring.comparison import read_result
 from t2icli.scoring.task import Task
 from t2icli.storage import write_atomically, write_json

@@ -7,8 +7,8 @@ two of them. ``fid-tf`` is the headline.
 from collections.abc import Sequence
 from functools import partial
 
-from t2icli.evaluation import frechet
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import frechet
 from t2icli.evaluation.metric import Metric, Score
 
 

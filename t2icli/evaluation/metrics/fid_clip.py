@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from t2icli.evaluation import frechet
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import frechet
 from t2icli.evaluation.metric import Metric, Score
 
 NETWORK = "clip_vit_b_32"

@@ -5,8 +5,8 @@ Both give a precision and a recall, which are not the same: networks, k and the 
 
 from collections.abc import Sequence
 
-from t2icli.evaluation import manifold
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import manifold
 from t2icli.evaluation.metric import Metric, Score
 
 

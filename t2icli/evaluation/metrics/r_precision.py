@@ -10,8 +10,8 @@ from functools import partial
 import torch
 
 from t2icli.errors import UserError
-from t2icli.evaluation import ranking
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import ranking
 from t2icli.evaluation.metric import Metric, Score
 
 NEGATIVES = 99  # captions of other pictures that the field compares each picture with

@@ -2,8 +2,8 @@
 
 import torch
 
-from t2icli.evaluation import matchers
 from t2icli.evaluation.features import Network
+from t2icli.evaluation.networks import _matchers as matchers
 from t2icli.weights import Weights
 
 

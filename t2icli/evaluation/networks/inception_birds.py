@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from t2icli import weights as pretrained
-from t2icli.evaluation import inception
 from t2icli.evaluation.features import Network
-from t2icli.evaluation.resize import pil_bilinear
+from t2icli.evaluation.networks import _inception as inception
+from t2icli.evaluation.networks._resize import pil_bilinear
 
 LAYERS = ("logits",)
 RESIZE = "pil-bilinear-299"

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from t2icli import weights as pretrained
-from t2icli.evaluation import inception
 from t2icli.evaluation.features import Network
+from t2icli.evaluation.networks import _inception as inception
 from t2icli.evaluation.networks import inception_tf
-from t2icli.evaluation.resize import pil_bicubic
+from t2icli.evaluation.networks._resize import pil_bicubic
 
 LAYERS = ("2048",)
 RESIZE = "pil-bicubic-299"

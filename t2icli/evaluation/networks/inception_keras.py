@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from t2icli import weights as pretrained
-from t2icli.evaluation import inception
 from t2icli.evaluation.features import Network
-from t2icli.evaluation.resize import tf2_bilinear
+from t2icli.evaluation.networks import _inception as inception
+from t2icli.evaluation.networks._resize import tf2_bilinear
 
 LAYERS = ("2048", "logits")
 RESIZE = "tf2-bilinear-299"

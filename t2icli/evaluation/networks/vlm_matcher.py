@@ -5,8 +5,8 @@ import torch
 from t2icli.batch import Text
 from t2icli.encoders._base import Matcher
 from t2icli.encoders.vlm import LEVELS, VLM
-from t2icli.evaluation import matchers
 from t2icli.evaluation.features import Layers, Network, View
+from t2icli.evaluation.networks import _matchers as matchers
 from t2icli.weights import Weights
 
 SHUFFLED = "_shuffled"  # after a level: the score with another picture's caption

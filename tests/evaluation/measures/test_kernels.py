@@ -7,8 +7,8 @@ import torch
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from t2icli.errors import UserError
-from t2icli.evaluation import kernels
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import kernels
 from t2icli.evaluation.metrics import cmmd as cmmd_metric
 from t2icli.evaluation.metrics import kid as kid_metric
 

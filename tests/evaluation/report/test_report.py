@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from t2icli.errors import UserError
-from t2icli.evaluation import published
-from t2icli.evaluation.report import Grid, write_report
+from t2icli.evaluation.report import published
+from t2icli.evaluation.report.write import Grid, write_report
 
 HASH = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 HOSTILE = "<script>alert(1)</script> \"double\" 'single' &amp; \u200f\u202eright to left"

@@ -13,9 +13,9 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torchvision import transforms
 
 from t2icli.errors import EnvironmentFault
-from t2icli.evaluation import clip
 from t2icli.evaluation.features import Features, View
 from t2icli.evaluation.metrics import fid_clip
+from t2icli.evaluation.networks import _clip as clip
 from t2icli.evaluation.networks import clip_vit_b_32, clip_vit_l_14_336
 from t2icli.weights import Weights
 

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from t2icli.errors import UserError
-from t2icli.evaluation import report_page
-from t2icli.evaluation.markup import Html, digest, escape, join, number, table, tag
+from t2icli.evaluation.report import page
+from t2icli.evaluation.report.markup import Html, digest, escape, join, number, table, tag
 from t2icli.storage import write_text
 
-SKELETON = Path(__file__).parent.parent / "assets" / "report.html"
+SKELETON = Path(__file__).parents[2] / "assets" / "report.html"
 LARGEST = 128  # pixels of a shown picture's longer side, so that pages stay small
 SHA256 = 64  # digits of a whole hash
 Document = tuple[Path, dict[str, Any]]
@@ -46,20 +46,20 @@ def write_report(folder: Path, results: Sequence[Document], grids: Sequence[Grid
     oldest_first = sorted(results, key=lambda one: str(one[1]["utc"]))
     *earlier, (path, result) = oldest_first
     sections = (
-        report_page.scores(result),
+        page.scores(result),
         pictures(grids),
-        report_page.labels(result),
-        report_page.published_figures(result),
+        page.labels(result),
+        page.published_figures(result),
         measured_how(result),
         earlier_results(folder, earlier[::-1]),
     )
-    page = Template(SKELETON.read_text(encoding="utf-8")).substitute(
+    whole = Template(SKELETON.read_text(encoding="utf-8")).substitute(
         title=escape(f"{result['target']['path']}, {result['protocol']}"),
         header=header(folder, path, result),
         main=join(*filter(None, sections), between="\n"),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.html", page)
+    write_text(folder / "report.html", whole)
     return folder / "report.html"
 
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from t2icli.evaluation import published
-from t2icli.evaluation.published import MEASURES, Row, dataset_of, matches, rows, status_meanings, value_of
+from t2icli.evaluation.report import published
+from t2icli.evaluation.report.published import MEASURES, Row, dataset_of, matches, rows, status_meanings, value_of
 
 DATASETS = ("COCO-14", "CUB", "LN-COCO", "LN-OpenImages")
 

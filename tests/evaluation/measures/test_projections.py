@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from t2icli.errors import UserError
-from t2icli.evaluation import projections
 from t2icli.evaluation.features import Features
+from t2icli.evaluation.measures import projections
 from t2icli.evaluation.metrics import mind as mind_metric
 
 

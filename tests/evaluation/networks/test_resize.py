@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from t2icli.evaluation.resize import pil_bicubic, pil_bilinear, tf1_bilinear, tf2_bilinear
+from t2icli.evaluation.networks._resize import pil_bicubic, pil_bilinear, tf1_bilinear, tf2_bilinear
 
 ROW = [0, 10, 20, 30]
 

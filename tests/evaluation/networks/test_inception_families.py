@@ -28,7 +28,7 @@ from t2icli.evaluation.networks import (
 from t2icli.weights import Weights
 
 CPU = torch.device("cpu")
-CONVERTER = Path(__file__).parents[2] / "tools" / "convert_keras_inception.py"
+CONVERTER = Path(__file__).parents[3] / "tools" / "convert_keras_inception.py"
 
 
 def random_model(classes, scaled):

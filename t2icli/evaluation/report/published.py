@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ASSET = Path(__file__).parent.parent / "assets" / "published-results.json"
+ASSET = Path(__file__).parents[2] / "assets" / "published-results.json"
 
 # Data sets as manifests and protocols name them -> as the published figures do. Drawn scenes have no published figures.
 DATASETS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from t2icli.evaluation.markup import escape, number, rounded, tag
+from t2icli.evaluation.report.markup import escape, number, rounded, tag
 
 
 @pytest.mark.parametrize(

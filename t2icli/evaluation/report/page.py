@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t2icli.evaluation import published
-from t2icli.evaluation.markup import Html, digest, join, measured, number, table, tag
-from t2icli.evaluation.published import Row
+from t2icli.evaluation.report import published
+from t2icli.evaluation.report.markup import Html, digest, join, measured, number, table, tag
+from t2icli.evaluation.report.published import Row
 
 REAL = " (real)"
 CHANCE = "chance"

@@ -11,8 +11,8 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from torchvision.models.vgg import VGG, make_layers
 
 from t2icli.errors import EnvironmentFault, UserError
-from t2icli.evaluation import manifold
 from t2icli.evaluation.features import Features, View
+from t2icli.evaluation.measures import manifold
 from t2icli.evaluation.metrics import prdc as prdc_metric
 from t2icli.evaluation.networks import vgg16
 from t2icli.weights import Weights

@@ -6,8 +6,8 @@ from small_shards import pictures
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from t2icli.errors import EnvironmentFault
-from t2icli.evaluation import inception as inception_v3
 from t2icli.evaluation.features import View
+from t2icli.evaluation.networks import _inception as inception_v3
 from t2icli.evaluation.networks import inception_tf
 from t2icli.weights import Weights
 

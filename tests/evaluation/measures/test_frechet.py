@@ -9,7 +9,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from t2icli.errors import UserError
 from t2icli.evaluation.features import Features
-from t2icli.evaluation.frechet import Gaussian, distance, gaussian
+from t2icli.evaluation.measures.frechet import Gaussian, distance, gaussian
 from t2icli.evaluation.metrics.fid import METRICS
 
 IDENTITY = torch.eye(4, dtype=torch.float64)

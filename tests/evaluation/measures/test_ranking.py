@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from t2icli.errors import DataError, UserError
-from t2icli.evaluation import ranking
 from t2icli.evaluation.features import Captions, Features, Pictures
 from t2icli.evaluation.images import MemoryImages
+from t2icli.evaluation.measures import ranking
+from t2icli.evaluation.measures.ranking import chance, cosine_scores, folds, hits
 from t2icli.evaluation.metrics import r_precision
-from t2icli.evaluation.ranking import chance, cosine_scores, folds, hits
 
 
 @pytest.fixture
