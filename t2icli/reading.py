@@ -14,8 +14,8 @@ from t2icli.batch import Loaded, Text
 from t2icli.console import say
 from t2icli.data.bert import BertEncoder
 from t2icli.data.manifest import TextIdentity
-from t2icli.data.shards import ShardFolder, StoredCaption
-from t2icli.data.text import Sentence, collate_text
+from t2icli.data.shards import Shard, ShardFolder, StoredCaption
+from t2icli.data.text import Sentence, collate_text, collate_tokens, read_tokens
 from t2icli.encoders._files import find_encoder, load_encoder, save_encoder
 from t2icli.encoders._words import WordEncoder
 from t2icli.encoders.words import Words
@@ -50,7 +50,9 @@ class Reader(Protocol):
 
 
 class BertReader:
-    """Vectors as ``prepare`` stored them, or fresh from the same BERT."""
+    """Vectors as ``prepare`` stored them, or fresh from the same BERT: for new captions, and for shards that hold
+    token ids only. A run may be trained on the one kind of shards and draw from the other.
+    """
 
     def __init__(self, found: TextIdentity, sentence: Sentence, model: str | None, device: torch.device) -> None:
         self.found, self.sentence, self.model, self.device = found, sentence, model, device
@@ -59,8 +61,10 @@ class BertReader:
 
     def loaded(self, loaded: Loaded) -> Text:
         """See ``Reader``."""
-        assert loaded.stored is not None
-        return loaded.stored.to(self.device)
+        text = loaded.stored
+        assert text is not None
+        only_tokens = not text.words.shape[-1]
+        return read_tokens(text, self.encoder, self.sentence) if only_tokens else text.to(self.device)
 
     def captions(self, captions: Sequence[str]) -> Text:
         """See ``Reader``."""
@@ -77,11 +81,14 @@ class BertReader:
                 f"{folder.folder}: its captions were encoded by {folder.text_identity.model}, but this run was "
                 f"trained on {self.found.model}; prepare the data with the run's text encoder"
             )
-        stored = []
-        for picture, which in captions:
-            shard, row = folder.locate(picture)
-            number = shard.captions(row)[which]
-            stored.append(StoredCaption(row, "", shard.tokens(number), shard.embedding(number), shard.pad_sum(number)))
+        places = located(folder, captions)
+        if folder.online:
+            tokens = collate_tokens([shard.tokens(number) for shard, number in places], folder.max_tokens)
+            return read_tokens(tokens, self.encoder, self.sentence)
+        stored = [
+            StoredCaption(0, "", shard.tokens(number), shard.embedding(number), shard.pad_sum(number))
+            for shard, number in places
+        ]
         return collate_text(stored, folder.max_tokens, self.sentence).to(self.device)
 
     def identity(self) -> dict[str, Any]:
@@ -90,6 +97,15 @@ class BertReader:
 
     def keep(self, folder: Path) -> None:
         """See ``Reader``; a BERT stays where it is."""
+
+    def require(self, shards: Path) -> None:
+        """Make sure, before anything is trained, that the BERT can be had whose token ids are all that shards hold."""
+        try:
+            _ = self.encoder
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(
+                f"{shards}: holds token ids only (text.embeddings = 'online'), so training runs their BERT: {fault}"
+            ) from None
 
     @property
     def encoder(self) -> BertEncoder:
@@ -138,11 +154,7 @@ class MatcherReader:
 
     def stored(self, folder: ShardFolder, captions: Sequence[tuple[int, int]]) -> Text:
         """See ``Reader``."""
-        texts = []
-        for picture, which in captions:
-            shard, row = folder.locate(picture)
-            texts.append(shard.text(shard.captions(row)[which]))
-        return self.read(self.cut(texts))
+        return self.read(self.cut([shard.text(number) for shard, number in located(folder, captions)]))
 
     def cut(self, captions: Sequence[str]) -> list[str]:
         """The first words of captions, as many as are read when pictures are drawn."""
@@ -165,6 +177,12 @@ class MatcherReader:
         save_encoder(folder / KEPT, "words", whole)
 
 
+def located(folder: ShardFolder, captions: Sequence[tuple[int, int]]) -> list[tuple[Shard, int]]:
+    """Where captions lie that are given as (picture of the split, which of its captions): shard and number there."""
+    places = ((folder.locate(picture), which) for picture, which in captions)
+    return [(shard, shard.captions(row)[which]) for (shard, row), which in places]
+
+
 def training_reader(recipe: Recipe, folder: ShardFolder, device: torch.device) -> Reader:
     """What a recipe reads the captions of its shards with."""
     if recipe.text.matcher is None:
@@ -174,7 +192,10 @@ def training_reader(recipe: Recipe, folder: ShardFolder, device: torch.device) -
                 "name a matcher that reads them (text.matcher), or prepare the data with "
                 "--set text.model=google-bert/bert-base-uncased"
             )
-        return BertReader(folder.text_identity, recipe.text.sentence, recipe.text.model, device)
+        found = BertReader(folder.text_identity, recipe.text.sentence, recipe.text.model, device)
+        if folder.online:
+            found.require(folder.folder)
+        return found
     reader = MatcherReader(find_encoder(recipe.text.matcher), recipe.text.drawn_words, device)
     check_words(reader.encoder.vocabulary, folder, f"text.matcher = {recipe.text.matcher}")
     return reader

@@ -18,6 +18,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+# Whether training mirrors pictures: half of them, none, or half of those whose caption says neither left nor right.
+Flip = Literal[True, False, "unless-sided"]
+# Which of a picture's captions training shows: one by chance each time, or always the same one (length in words).
+CaptionChoice = Literal["random", "first", "shortest", "longest"]
+# Which captions `prepare` keeps of a picture that has too many.
+CaptionsKept = Literal["first", "random", "shortest"]
+FLIP = "mirror every other image at random; unless-sided: not those whose caption of the moment says left or right"
+
 # ---------------------------------------------------------------------------- data recipes
 
 
@@ -41,8 +49,20 @@ class TextEncoder(Section):
         "or `none`, for systems that read captions by a matcher",
     )
     max_tokens: int = Field(17, ge=3, le=512, description="token positions, [CLS] and [SEP] included")
-    captions_per_image: PositiveInt = Field(5, description="the first so many captions of an image are kept")
-    pad_sum: bool = Field(False, description="also store the sum of BERT's vectors at pad positions (for padded_sum)")
+    captions_per_image: PositiveInt = Field(5, description="of an image's captions so many are kept")
+    captions: CaptionsKept = Field(
+        "first",
+        description="which are kept where there are more: the first, a choice by the seed and the image's id, "
+        "or those of the fewest words",
+    )
+    embeddings: Literal["stored", "online"] = Field(
+        "stored",
+        description="BERT's vectors lie in the shards, or only token ids do and training runs the frozen BERT itself",
+    )
+    pad_sum: bool = Field(
+        False,
+        description="also store the sum of BERT's vectors at pad positions (for padded_sum; online needs it not)",
+    )
 
 
 class DataRecipe(Section):
@@ -66,7 +86,11 @@ class Data(Section):
     shards: Path = Field(description="folder that `t2i prepare` wrote")
     split: str = Field("train", description="split to train on")
     image_size: Literal[32, 64, 128, 256] = Field(description="pixels a side that the networks see")
-    flip: bool = Field(True, description="mirror every other image at random")
+    flip: Flip = Field(True, description=FLIP)
+    captions: CaptionChoice = Field(
+        "random",
+        description="caption of an image to show: one by chance, or always the first, shortest or longest in words",
+    )
     workers: NonNegativeInt = Field(2, description="loader processes per training process; 0 reads in the trainer")
 
 
@@ -131,7 +155,7 @@ class EncoderData(Section):
     split: str = Field("train", description="split to train on")
     held_out: str = Field("val", description="split to validate on")
     image_size: int = Field(ge=16, le=1024, description="pixels a side that the encoder is given")
-    flip: bool = Field(True, description="mirror every other image at random")
+    flip: Flip = Field(True, description=FLIP)
     workers: NonNegativeInt = Field(2, description="loader processes; 0 reads in the trainer")
 
 

@@ -18,12 +18,15 @@ def available(package: str) -> list[str]:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Import one module of a package; an unknown name raises ``RecipeError`` with the nearest known one."""
-    names = available(package)
-    if name not in names:
+    """Import one module of a package; an unknown name raises ``RecipeError`` with the nearest known one.
+
+    A name may have hyphens where its module's file has underscores, as ``ln-coco`` has.
+    """
+    names, module = available(package), name.replace("-", "_")
+    if module not in names:
         kind = package.rpartition(".")[2]
         raise RecipeError(f"{kind}: there is no {name!r}; {nearest(name, names)}")
-    return importlib.import_module(f"{package}.{name}")
+    return importlib.import_module(f"{package}.{module}")
 
 
 def nearest(name: str, names: list[str]) -> str:

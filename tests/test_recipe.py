@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from t2icli import recipe_files
 from t2icli.errors import RecipeError
-from t2icli.recipe_files import find, load_data_recipe, load_recipe, merge, override, parse, read, to_toml
+from t2icli.recipe_files import find, load_data_recipe, load_recipe, merge, override, parse, read, shipped, to_toml
+from t2icli.training.run import check_same_recipe
 
 
 def write(path: Path, text: str) -> str:
@@ -54,6 +55,11 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
         ("model.contrastive.sentense=1", "model.contrastive.sentense: unknown key; did you mean 'sentence'?"),
         ("model.generator_channels=0", "model.generator_channels: input should be greater than 0 (got 0)"),
         ("data.image_size=255", "data.image_size: input should be 32, 64, 128 or 256 (got 255)"),
+        ("data.flip=sometimes", "data.flip: input should be True, False or 'unless-sided' (got 'sometimes')"),
+        (
+            "data.captions=second",
+            "data.captions: input should be 'random', 'first', 'shortest' or 'longest' (got 'second')",
+        ),
         ("train.images='many'", "train.images: input should be a valid integer, unable to parse string as an integer"),
         ("train.precision=float16", "train.precision: input should be 'float32' or 'bfloat16' (got 'float16')"),
         ("system=dfgun", "systems: there is no 'dfgun'"),
@@ -175,3 +181,45 @@ def test_a_recipe_survives_being_written_and_cannot_change() -> None:
     assert again.model_dump() == recipe.model_dump()
     with pytest.raises(ValidationError):
         recipe.train.seed = 3
+
+
+# ---------------------------------------------------------------------------- keys of text and captions
+
+
+@pytest.mark.parametrize(("value", "meant"), [("true", True), ("false", False), ("unless-sided", "unless-sided")])
+def test_flip_rules_survive_as_toml(value: str, meant: object) -> None:
+    recipe = load_recipe("tiny/xmcgan", [f"data.flip={value}"])
+    assert recipe.data.flip is meant or recipe.data.flip == meant == "unless-sided"
+    assert parse(tomllib.loads(to_toml(recipe)), "again").data.flip == recipe.data.flip
+
+
+@pytest.mark.parametrize("name", shipped("data"))
+def test_shipped_data_recipes_store_what_they_stored(name: str) -> None:
+    text = load_data_recipe(name).text
+    assert (text.embeddings, text.captions) == ("stored", "first")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("text.embeddings=offline", "text.embeddings: input should be 'stored' or 'online' (got 'offline')"),
+        ("text.captions=longest", "text.captions: input should be 'first', 'random' or 'shortest' (got 'longest')"),
+    ],
+)
+def test_a_wrong_rule_in_a_data_recipe_is_said_in_words(assignment: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_data_recipe("scenes", [assignment])
+    assert message in str(caught.value)
+
+
+def test_a_run_of_before_goes_on_under_the_defaults(tmp_path: Path, capsys) -> None:
+    recipe = load_recipe("tiny/xmcgan")
+    assert (recipe.data.flip, recipe.data.captions) == (True, "random")
+    written = to_toml(recipe).replace('captions = "random"\n', "")
+    assert "captions" not in written
+    write(tmp_path / "recipe.toml", written)
+    check_same_recipe(tmp_path, recipe)
+    assert capsys.readouterr().err == ""
+    for change in ("data.captions=shortest", "data.flip=unless-sided"):
+        with pytest.raises(RecipeError, match=change.partition("=")[0]):
+            check_same_recipe(tmp_path, load_recipe("tiny/xmcgan", [change]))

@@ -34,3 +34,7 @@ def test_only_the_module_that_is_asked_for_is_imported(tmp_path: Path, monkeypat
     assert registry.load("made_up_systems", "good").build == 3
     with pytest.raises(RuntimeError, match="imported"):
         registry.load("made_up_systems", "broken")
+
+
+def test_hyphens_stand_for_underscores() -> None:
+    assert registry.load("t2icli.terms", "image-contrastive") is registry.load("t2icli.terms", "image_contrastive")

@@ -1,4 +1,4 @@
-"""``t2i data``: what else is made from raw data."""
+"""``t2i data``: what else is made from raw data, and what shards hold."""
 
 import json
 from pathlib import Path
@@ -78,3 +78,27 @@ def table(result: dict[str, Any]) -> str:
             f"{result['images_without_captions']:,} that have no captions here"
         )
     return "\n".join(lines)
+
+
+@app.command()
+def inspect(
+    shards: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that t2i prepare wrote.")],
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only this split, e.g. val. Default: all.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Where the contact sheet goes. Default: DIR/inspect-SPLIT.png."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Tell what prepared shards hold, and draw a contact sheet.
+
+    Counts, lengths of captions, vocabulary, balance of classes and object categories of each split; pictures that
+    occur twice, in one split or in two. Every picture is read and checked.
+
+    Example: t2i data inspect data/coco --split val --sheet coco-val.png
+    """
+    from t2icli.data.inspect_shards import in_words
+    from t2icli.data.inspect_shards import inspect as inspect_folder
+
+    result = inspect_folder(shards, split, sheet)
+    print(json.dumps(result, ensure_ascii=False) if json_ else in_words(result))

@@ -8,10 +8,24 @@ import typer
 
 from t2icli.cli.options import JsonOption, SetOption
 
+ShardsOption = Annotated[
+    str | None,
+    typer.Option(metavar="I/N", help="Make only every N-th shard from the I-th on; for N jobs on a shared folder."),
+]
+MergeOption = Annotated[
+    bool, typer.Option("--merge", help="Check the shards that all --shards jobs made, and write the manifest.")
+]
+EngineOption = Annotated[
+    str, typer.Option(help="pool: processes here. ray: a Ray cluster (at RAY_ADDRESS, or else on this machine).")
+]
+GpuShareOption = Annotated[
+    float, typer.Option(metavar="SHARE", min=0.01, max=1, help="ray: the part of a GPU that each BERT takes.")
+]
+
 
 def prepare(
     dataset: Annotated[
-        str | None, typer.Argument(metavar="DATASET", help="coco, folder, scenes, or a data recipe (.toml).")
+        str | None, typer.Argument(metavar="DATASET", help="coco, cub, folder, ..., or a data recipe (.toml).")
     ] = None,
     root: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the raw data lies.")] = None,
     out: Annotated[
@@ -19,13 +33,18 @@ def prepare(
     ] = None,
     set_: SetOption = None,
     workers: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Processes; 0 means one per core, 1 uses no other process.")
+        int,
+        typer.Option(metavar="N", min=0, help="Shards at a time; 0 means one per core. 1 starts no other process."),
     ] = 0,
     max_bad: Annotated[
         float, typer.Option(metavar="SHARE", min=0, max=1, help="Images that may be unusable, as a share of all.")
     ] = 0.001,
     overwrite: Annotated[bool, typer.Option(help="Replace shards that were prepared otherwise.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    shards: ShardsOption = None,
+    merge: MergeOption = False,
+    engine: EngineOption = "pool",
+    gpu_share: GpuShareOption = 1.0,
     verify: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Check every checksum of prepared shards instead.")
     ] = None,
@@ -34,6 +53,9 @@ def prepare(
     """Turn raw images and captions into shards with token ids and BERT vectors.
 
     A run that was stopped goes on where it was: give the same command again.
+
+    Many machines that share a file system: `--shards 1/8` ... `--shards 8/8`, one for each job, then `--merge`; or
+    `--engine ray`. The shards are the same, byte for byte.
 
     Example: `t2i prepare coco --root /data/coco2014`
     """
@@ -44,6 +66,19 @@ def prepare(
     elif dataset is None:
         raise typer.BadParameter("missing; e.g. t2i prepare scenes", param_hint="DATASET")
     else:
-        result = prepare_and_report(dataset, root, out, set_ or [], workers, max_bad, overwrite, dry_run)
+        result = prepare_and_report(
+            dataset,
+            root,
+            out,
+            set_ or [],
+            part=shards,
+            workers=workers,
+            max_bad=max_bad,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            merge=merge,
+            engine=engine,
+            gpu_share=gpu_share,
+        )
     if json_:
         typer.echo(json.dumps(result))

@@ -63,32 +63,68 @@ class BertEncoder:
         Captions of similar length share a batch. BERT sees no position behind a caption's last token, so
         its batch changes a result by no more than rounding. For ``pad_sum`` every caption runs at full length.
         """
-        full = self.tokenizer(captions, add_special_tokens=True, truncation=False)["input_ids"] if captions else []
-        tokens = [ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], ids[-1]] for ids in full]
+        tokens = self.tokenize(captions)
         results: list[Any] = [None] * len(captions)
-        shortest_first = sorted(range(len(captions)), key=lambda i: len(tokens[i]))
+        shortest_first = sorted(range(len(captions)), key=lambda i: len(tokens[i][0]))
         for start in range(0, len(captions), CAPTIONS_AT_ONCE):
             group = shortest_first[start : start + CAPTIONS_AT_ONCE]
-            encoded = self._run([tokens[i] for i in group], pad_sum)
+            encoded = self._run([tokens[i][0] for i in group], pad_sum)
             for i, (words, pads) in zip(group, encoded, strict=True):
-                ids = np.array(tokens[i], np.int32)
-                results[i] = Encoded(ids, words, pads, truncated=len(full[i]) > self.max_tokens)
+                ids, truncated = tokens[i]
+                results[i] = Encoded(ids, words, pads, truncated)
         return results
 
-    @torch.inference_mode()
+    def tokenize(self, captions: list[str]) -> list[tuple[NDArray[np.int32], bool]]:
+        """Token ids (t,) of every caption, [CLS] and [SEP] included, and whether it had to be cut; needs no network."""
+        full = self.tokenizer(captions, add_special_tokens=True, truncation=False)["input_ids"] if captions else []
+        limit = self.max_tokens
+        cut = [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in full]
+        return [(np.array(kept, np.int32), len(ids) > limit) for kept, ids in zip(cut, full, strict=True)]
+
+    @torch.no_grad()
+    def read(self, tokens: Tensor, mask: Tensor, pad_sum: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Vectors of captions given as token ids (B, T) with their mask (B, T), both on the CPU, for use in training.
+
+        Gives on the encoder's device float32 words (B, T, D), zero where the mask is False, and for ``pad_sum`` the
+        sums at pad positions (B, D). Captions of similar length share a batch, which is as wide as its longest.
+
+        The numbers are those that ``encode`` gives and shards store, rounded to float16 like them. On the CPU they
+        differ by a float16 step at most, where another batch rounds float32 otherwise. On a GPU both are computed in
+        bfloat16, so that equality is within float16 only for vectors that were stored by the same kind of GPU in
+        batches of the same width; otherwise it is within the rounding of bfloat16, as for two ``encode`` themselves.
+        """
+        lengths = mask.sum(1)
+        words = torch.zeros(*tokens.shape, self.config.hidden_size, device=self.device)
+        sums = words.new_zeros(len(tokens), self.config.hidden_size) if pad_sum else None
+        for rows in lengths.argsort(stable=True).split(CAPTIONS_AT_ONCE):
+            width = tokens.shape[1] if pad_sum else int(lengths[rows[-1]])
+            seen = mask[rows, :width].to(self.device, non_blocking=True)
+            hidden = self._last_layer(tokens[rows, :width].to(self.device, non_blocking=True), seen)
+            place = rows.to(self.device, non_blocking=True)
+            words[place, :width] = hidden.half().float() * seen[:, :, None]
+            if sums is not None:
+                sums[place] = (hidden * ~seen[:, :, None]).sum(1)
+        return words, sums
+
+    def _last_layer(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Float32 vectors (B, T, D) of one batch, in the network's own precision whatever autocast says."""
+        with torch.autocast(self.device.type, enabled=False):
+            hidden: Tensor = self.network(tokens, attention_mask=mask.long()).last_hidden_state
+        return hidden.float()
+
+    @torch.no_grad()
     def _run(
-        self, tokens: list[list[int]], pad_sum: bool
+        self, tokens: list[NDArray[np.int32]], pad_sum: bool
     ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32] | None]]:
         """The last layer for one batch."""
         lengths = [len(ids) for ids in tokens]
         width = self.max_tokens if pad_sum else max(lengths)
         ids = torch.zeros(len(tokens), width, dtype=torch.long)
-        mask = torch.zeros(len(tokens), width, dtype=torch.long)
+        mask = torch.zeros(len(tokens), width, dtype=torch.bool)
         for row, (caption, length) in enumerate(zip(tokens, lengths, strict=True)):
-            ids[row, :length] = torch.tensor(caption)
-            mask[row, :length] = 1
-        hidden: Tensor = self.network(ids.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state
-        hidden = hidden.float().cpu()
+            ids[row, :length] = torch.from_numpy(caption)
+            mask[row, :length] = True
+        hidden = self._last_layer(ids.to(self.device), mask.to(self.device)).cpu()
         for row, length in enumerate(lengths):
             pads = hidden[row, length:].sum(0).numpy() if pad_sum else None
             yield hidden[row, :length].half().numpy(), pads

@@ -1,35 +1,28 @@
-"""One shard from its records, in this process or in a pool of others.
+"""One shard from its records, in whichever process an engine chose.
 
-A task writes its own file and nothing else, so tasks can run in any order, die and be repeated.
+A task writes its own file and nothing else, so tasks can run in any order and anywhere, die and be repeated.
 """
 
 import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from t2icli.data.bert import Encoded
 from t2icli.data.images import ImageError, load_picture
 from t2icli.data.manifest import ShardEntry
 from t2icli.data.plan import Settings, Task
 from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Record
-from t2icli.data.text_encoder import TextEncoder, text_encoder
-from t2icli.errors import DataError, OutOfMemory
+from t2icli.data.text_encoder import text_encoder
+from t2icli.errors import DataError
 from t2icli.storage import sha256
 
 IMAGES_AT_ONCE = 50  # their captions go through BERT together; small, so that progress is seen to move
-SECONDS_BETWEEN_LOOKS = 0.2
 
 Advance = Callable[[int], None]
 
@@ -45,18 +38,42 @@ class Done:
     truncated_captions: int
 
 
-class Builder:
-    """Writes shards; loads BERT when the first caption comes."""
+@dataclass(frozen=True)
+class Workforce:
+    """How many work on a data set; a module in t2icli/data/engines makes an ``Engine`` of it."""
 
-    def __init__(self, settings: Settings, advance: Advance) -> None:
-        self.settings, self.advance = settings, advance
+    workers: int = 0  # tasks at the same time; 0 leaves it to the engine
+    gpu_share: float = 1.0  # of a GPU, for each process that runs BERT, where the engine hands out GPUs
+
+
+# Every task's shard, in the order of completion.
+Engine = Callable[[Sequence[Task], Settings, Advance], Iterator[Done]]
+
+
+class Encodes(Protocol):
+    """What turns captions into vectors, here or elsewhere."""
+
+    def encode(self, captions: list[str], pad_sum: bool = False) -> list[Encoded]:
+        """Tokens and vectors of every caption, in the order given."""
+
+
+def local_encoder(settings: Settings) -> Encodes:
+    """A text encoder in this process, on the GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return text_encoder(settings.text.model, settings.text.max_tokens, device, settings.text.embeddings)
+
+
+class Builder:
+    """Writes shards; loads BERT when the first caption comes, unless it is given an encoder."""
+
+    def __init__(self, settings: Settings, advance: Advance, encoder: Encodes | None = None) -> None:
+        self.settings, self.advance, self.given = settings, advance, encoder
         torch.set_num_threads(settings.threads)
 
     @cached_property
-    def encoder(self) -> TextEncoder:
-        """The text encoder, on the GPU where there is one."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return text_encoder(self.settings.text.model, self.settings.text.max_tokens, device)
+    def encoder(self) -> Encodes:
+        """The text encoder."""
+        return self.given or local_encoder(self.settings)
 
     def build(self, task: Task) -> Done:
         """Write the task's shard, unless an earlier run has."""
@@ -85,25 +102,24 @@ class Builder:
         shard = Shard(path)
         try:
             done = describe(shard, task)
-        except DataError:
+            same = shard.attributes["plan"] == self.settings.attributes["plan"]
+            whole = done.entry.images + len(done.left_out) == len(task.records) and not shard.damage()
+        except (DataError, OverflowError, MemoryError):
             return None  # cut short or damaged: it is written anew
-        rows = done.entry.images + len(done.left_out)
-        return (
-            done if shard.attributes["plan"] == self.settings.attributes["plan"] and rows == len(task.records) else None
-        )
+        return done if same and whole else None
 
     def add_image(self, record: Record, split: str, images: list[StoredImage], report: "Report") -> bool:
         """Decode and store one picture; says whether that could be done."""
         self.advance(0)
         try:
-            picture = load_picture(record.path, self.settings.images, record.crop)
+            picture = load_picture(record.path, self.settings.images, record.crop, record.part)
         except ImageError as fault:
-            line = {"split": split, "image": record.path.name, "what": "image", "reason": str(fault)}
+            line = {"split": split, "image": record.name, "what": "image", "reason": str(fault)}
             report.left_out.append(line)
             return False
         report.notes.update(picture.notes)
         if "truncated" in picture.notes:
-            report.repaired.append(record.path.name)
+            report.repaired.append(record.name)
         images.append(
             StoredImage(record.id, picture.data, picture.height, picture.width, record.class_index, record.boxes)
         )
@@ -136,83 +152,11 @@ def describe(shard: Shard, task: Task) -> Done:
     """A shard as the manifest is to list it."""
     try:
         report = json.loads(shard.attributes["report"])
-    except KeyError:
+        left_out, repaired = tuple(report["left_out"]), tuple(report["repaired"])
+        notes, truncated_captions = report["notes"], report["truncated_captions"]
+    except (KeyError, ValueError):
         raise DataError(f"{shard.path}: not a shard that prepare wrote") from None
     tokens = sum(shard.token_count(caption) for caption in range(shard.caption_count))
     size = shard.path.stat().st_size
     entry = ShardEntry(task.file, task.split, len(shard), shard.caption_count, tokens, size, sha256(shard.path))
-    return Done(
-        entry, tuple(report["left_out"]), report["notes"], tuple(report["repaired"]), report["truncated_captions"]
-    )
-
-
-# ---------------------------------------------------------------------------- many processes
-
-
-class Stopped(Exception):
-    """Another task has failed, or the user has had enough."""
-
-
-class Worker:
-    """What a pool's process keeps from one task to the next."""
-
-    current: "Worker"
-
-    def __init__(self, settings: Settings, done: Any, stop: Any) -> None:
-        self.done, self.stop = done, stop
-        self.builder = Builder(settings, self.advance)
-
-    def advance(self, count: int) -> None:
-        """Tell the parent how many images are through; the place where a request to stop is noticed."""
-        if self.stop.is_set():
-            raise Stopped
-        with self.done.get_lock():
-            self.done.value += count
-
-
-def start_worker(settings: Settings, done: Any, stop: Any) -> None:
-    """Set up a process of the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent passes it on
-    threading.Thread(target=leave_with_parent, daemon=True).start()
-    Worker.current = Worker(settings, done, stop)
-
-
-def leave_with_parent() -> None:
-    """End this process when its parent is gone: a pool's process would wait for ever for its next task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def build_in_worker(task: Task) -> Done:
-    """One task, in a process of the pool."""
-    return Worker.current.builder.build(task)
-
-
-def build_all(tasks: Sequence[Task], settings: Settings, workers: int, advance: Advance) -> Iterator[Done]:
-    """Every task's shard, in the order of completion."""
-    if workers == 1:
-        builder = Builder(settings, advance)
-        yield from map(builder.build, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    shown = 0
-    with ProcessPoolExecutor(workers, context, start_worker, (settings, done, stop)) as pool:
-        pending = {pool.submit(build_in_worker, task) for task in tasks}
-        try:
-            while pending:
-                ready, pending = wait(pending, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-                # read without the lock, which a killed process may never give back
-                shown, before = done.get_obj().value, shown
-                advance(shown - before)
-                yield from (future.result() for future in ready)
-        except BrokenProcessPool:
-            raise OutOfMemory(
-                "a worker process was killed, as happens when memory is spent; finished shards are kept: "
-                "run the same command with fewer --workers"
-            ) from None
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+    return Done(entry, left_out, notes, repaired, truncated_captions)

@@ -1,6 +1,7 @@
 """Pictures as people have them, turned into pictures as networks want them: RGB, upright, resized, encoded once."""
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from PIL import Image, ImageFile, ImageOps
 
 from t2icli.recipe import Images
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# What Pillow may try, whatever a file's name is: it would have Ghostscript run an EPS, for one.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+FILE_LIMIT = 1 << 30  # bytes; more than the most pixels that Pillow decodes take without compression
 SIDE_LIMIT = 65_535  # what the schema's u2 holds, and nearly what JPEG allows
 ORIENTATION = 0x0112  # the EXIF tag
 MODES = {"L": "greyscale", "1": "greyscale", "CMYK": "CMYK", "P": "palette", "I": "16-bit"}
@@ -32,12 +37,17 @@ class Picture:
     notes: tuple[str, ...]  # greyscale, CMYK, palette, alpha, 16-bit, rotated, truncated
 
 
-def load_picture(path: Path, rule: Images, crop: tuple[int, int, int, int] | None = None) -> Picture:
-    """Decode a file, strictly and else tolerantly, cut out what is wanted of it, resize it and encode it."""
-    try:
-        raw = path.read_bytes()
-    except OSError as fault:
-        raise ImageError(f"cannot be read: {fault.strerror}") from None
+def load_picture(
+    path: Path,
+    rule: Images,
+    crop: tuple[int, int, int, int] | None = None,
+    part: tuple[int, int] | None = None,
+) -> Picture:
+    """Decode a file, strictly and else tolerantly, cut out what is wanted of it, resize it and encode it.
+
+    ``part`` is the offset and the length in bytes of a picture that lies in a larger file, such as a tar.
+    """
+    raw = read_bytes(path, part)
     if not raw:
         raise ImageError("the file is empty (0 bytes)")
     image, notes = decode(raw)
@@ -47,6 +57,25 @@ def load_picture(path: Path, rule: Images, crop: tuple[int, int, int, int] | Non
     if crop is not None:
         image = cut_out(image, crop)
     return Picture(encode(resize(image, rule), rule), height, width, notes)
+
+
+def read_bytes(path: Path, part: tuple[int, int] | None) -> bytes:
+    """A file or a part of it."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever for somebody to write to it
+            raise ImageError("is no file but a folder, a pipe or a device")
+        offset, length = part or (0, found.st_size)
+        if length > FILE_LIMIT:
+            raise ImageError(f"{length:,} bytes: no picture may take more than {FILE_LIMIT:,}")
+        with path.open("rb") as file:
+            file.seek(offset)
+            raw = file.read(length)
+    except OSError as fault:
+        raise ImageError(f"cannot be read: {fault.strerror}") from None
+    if len(raw) < length:
+        raise ImageError(f"{path.name} ends {length - len(raw):,} bytes too early; has it changed since it was listed?")
+    return raw
 
 
 def cut_out(image: Image.Image, crop: tuple[int, int, int, int]) -> Image.Image:
@@ -75,7 +104,7 @@ def decode(raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:
 
 def open_image(raw: bytes) -> Image.Image:
     """The whole first frame, decoded."""
-    image = Image.open(io.BytesIO(raw))
+    image = Image.open(io.BytesIO(raw), formats=FORMATS)
     image.load()
     return image
 

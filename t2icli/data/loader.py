@@ -21,13 +21,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from t2icli.batch import Loaded, Pairs, Text
 from t2icli.data.shards import Shard, ShardFolder
-from t2icli.data.text import Sentence, collate_text
+from t2icli.data.text import Sentence, collate_text, collate_tokens
 from t2icli.errors import DataError, UserError
+from t2icli.recipe import CaptionChoice, Flip
 from t2icli.vocabulary import words_of
 
 # Random crops of pictures that kept their proportions: the margin that the field has used since AttnGAN
 # (resize to 76, crop 64).
 CROP_MARGIN = 76 / 64
+
+# Words after which a picture cannot be mirrored. Whole words count, so that "bright" and "leftover" do not;
+# hyphens part words, so that "left-hand" and "right-most" do. A train that "has left" costs no more than its mirroring.
+SIDED = frozenset(
+    f"{side}{end}"
+    for side in ("left", "right")
+    for end in ("", "most", "hand", "handed", "side", "ward", "wards")  # as people write them in one word
+)
 
 # The random streams of a run; each use has its own, so that adding one changes no other.
 ORDER, CHOICES, NOISE = range(3)
@@ -47,7 +56,8 @@ class Sampling:
     d_steps: int
     sentence: Sentence | None  # None: captions are not given as stored vectors
     max_words: int | None
-    flip: bool
+    flip: Flip
+    captions: CaptionChoice
     noise_dim: int
     seed: int
     rank: int
@@ -92,20 +102,26 @@ class Batches(Dataset[list[list[Any]]]):
         rows = range(s.rank * local, (s.rank + 1) * local)
         places = [self.folder.locate(int(order[row])) for row in rows]
         chosen = [
-            (shard, choose(shard.captions(row), choices.caption[i]))
+            (shard, choose(shard, row, s.captions, choices.caption[i]))
             for (shard, row), i in zip(places, rows, strict=True)
         ]
-        captions = [
-            some_words(shard.text(caption), s.max_words, int(choices.words[i]))
-            for (shard, caption), i in zip(chosen, rows, strict=True)
-        ]
+        texts = [shard.text(caption) for shard, caption in chosen]
+        captions = [some_words(text, s.max_words, int(choices.words[i])) for text, i in zip(texts, rows, strict=True)]
+        mirrored = [bool(choices.flip[i]) and may_mirror(text, s.flip) for text, i in zip(texts, rows, strict=True)]
         classes = torch.tensor([int(shard.classes[row]) for shard, row in places])
-        parts = [self.images(places, choices, rows), captions, classes, torch.from_numpy(noise[rows.start : rows.stop])]
+        images = self.images(places, choices.crop[rows.start : rows.stop], mirrored)
+        parts = [images, captions, classes, torch.from_numpy(noise[rows.start : rows.stop])]
         if s.sentence is None:
             return parts
-        views = [StoredCaptionView(shard, caption) for shard, caption in chosen]
-        text = collate_text(views, self.folder.max_tokens, s.sentence)
+        text = self.text(chosen, s.sentence)
         return [*parts, text.words, text.sentence, text.mask, text.tokens]
+
+    def text(self, chosen: Sequence[tuple[Shard, int]], sentence: Sentence) -> Text:
+        """Captions as the shards hold them: BERT's vectors, or only the token ids of which the trainer makes them."""
+        if self.folder.online:
+            return collate_tokens([shard.tokens(caption) for shard, caption in chosen], self.folder.max_tokens)
+        views = [StoredCaptionView(shard, caption) for shard, caption in chosen]
+        return collate_text(views, self.folder.max_tokens, sentence)
 
     def choices(self, number: int) -> Choices:
         """What chance decides for a global batch."""
@@ -117,18 +133,20 @@ class Batches(Dataset[list[list[Any]]]):
             words=chance.integers(2**62, size=count),
         )
 
-    def images(self, places: Sequence[tuple[Shard, int]], choices: Choices, rows: range) -> Tensor:
+    def images(
+        self, places: Sequence[tuple[Shard, int]], where: NDArray[np.float64], mirrored: Sequence[bool]
+    ) -> Tensor:
         """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8.
 
         By Pillow and numpy, which stay in their thread: torch's would compete with the trainer's for the cores.
         """
         size, crop = self.sampling.image_size, self.folder.fit == "short"
-        pictures = np.empty((len(rows), size, size, 3), np.uint8)
-        for picture, (shard, row), i in zip(pictures, places, rows, strict=True):
+        pictures = np.empty((len(places), size, size, 3), np.uint8)
+        for picture, (shard, row), corner, turned in zip(pictures, places, where, mirrored, strict=True):
             image: Image.Image = Image.open(io.BytesIO(shard.image_bytes(row)))
-            image = random_crop(image, size, choices.crop[i]) if crop else shrink(image, size, size)
+            image = random_crop(image, size, corner) if crop else shrink(image, size, size)
             pixels = np.asarray(image)
-            picture[...] = pixels[:, ::-1] if self.sampling.flip and choices.flip[i] else pixels
+            picture[...] = pixels[:, ::-1] if turned else pixels
         channels_first = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
         channels_first /= 127.5
         channels_first -= 1
@@ -158,9 +176,20 @@ class StoredCaptionView:
         return self.shard.pad_sum(self.number)
 
 
-def choose(captions: range, chance: float) -> int:
-    """One of a picture's captions."""
-    return captions[int(chance * len(captions))]
+def choose(shard: Shard, row: int, rule: CaptionChoice, chance: float) -> int:
+    """One of a picture's captions; of equally long ones the first."""
+    captions = shard.captions(row)
+    if rule == "random":
+        return captions[int(chance * len(captions))]
+    if rule == "first":
+        return captions[0]
+    pick = min if rule == "shortest" else max
+    return pick(captions, key=lambda caption: len(words_of(shard.text(caption))))
+
+
+def may_mirror(caption: str, rule: Flip) -> bool:
+    """Whether a picture may be mirrored that is shown with a caption, all of its words counting."""
+    return rule is True or (rule == "unless-sided" and SIDED.isdisjoint(words_of(caption)))
 
 
 def some_words(caption: str, limit: int | None, seed: int) -> str:
@@ -200,7 +229,8 @@ class Loader:
         d_steps: int = 1,
         sentence: Sentence | None = "masked_mean",
         max_words: int | None = None,
-        flip: bool = True,
+        flip: Flip = True,
+        captions: CaptionChoice = "random",
         noise_dim: int = 128,
         seed: int = 0,
         rank: int = 0,
@@ -209,7 +239,7 @@ class Loader:
     ) -> None:
         self.folder, self.workers = folder, workers
         self.sampling = Sampling(
-            image_size, batch_size, d_steps, sentence, max_words, flip, noise_dim, seed, rank, world
+            image_size, batch_size, d_steps, sentence, max_words, flip, captions, noise_dim, seed, rank, world
         )
         check(folder, self.sampling)
 
@@ -256,7 +286,7 @@ def check(folder: ShardFolder, sampling: Sampling) -> None:
             f"train.batch_size = {s.batch_size} cannot be shared equally by {s.world} processes; "
             f"use a multiple of {s.world}"
         )
-    if s.sentence == "padded_sum" and not folder.has_pad_sum:
+    if s.sentence == "padded_sum" and not folder.has_pad_sum and not folder.online:
         raise DataError(
             f"{where}: text.sentence = 'padded_sum' needs the sums at pad positions, which were not stored; "
             "prepare the data with --set text.pad_sum=true, or use text.sentence = 'masked_mean'"

@@ -15,12 +15,15 @@ from typing import Any
 
 from t2icli.data.manifest import SCHEMA, TextIdentity, canonical
 from t2icli.data.source import Record, Source
-from t2icli.recipe import DataRecipe, Images, TextEncoder
+from t2icli.errors import RecipeError
+from t2icli.recipe import CaptionsKept, DataRecipe, Images, TextEncoder
 from t2icli.vocabulary import Vocabulary, words_of
 
 # Bytes a stored pixel takes, rounded up from photographs: JPEG quality 95 4:4:4 has 0.66, PNG 1.84.
 BYTES_PER_PIXEL = {"jpeg": 0.8, "png": 2.0}
 ASPECT = 1.4  # of a photograph, where it is kept
+# Keys that came later; at these values they say nothing, so that folders of before are still of the same plan.
+LATER = {"embeddings": "stored", "captions": "first"}
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,11 @@ def unusable_images(left_out: tuple[dict[str, Any], ...] | list[dict[str, Any]])
 
 def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> Plan:
     """Clean the captions, cut the splits into shards and hash what they depend on."""
+    check_text(recipe, text)
     left_out = list(source.left_out)
-    splits = {
-        split: list(clean(records, split, recipe.text.captions_per_image, left_out))
-        for split, records in source.splits.items()
-    }
+    splits = {split: list(clean(records, split, recipe, left_out)) for split, records in source.splits.items()}
     settings = recipe.model_dump(mode="json", exclude={"description": True, "text": {"model"}})
+    settings["text"] = {key: value for key, value in settings["text"].items() if LATER.get(key) != value}
     identity = {
         "schema": SCHEMA,
         **settings,
@@ -102,20 +104,51 @@ def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextI
     )
 
 
-def clean(records: list[Record], split: str, keep: int, left_out: list[dict[str, Any]]) -> Iterator[Record]:
+def check_text(recipe: DataRecipe, text: TextIdentity) -> None:
+    """Refuse keys of [text] that contradict each other."""
+    if recipe.text.embeddings == "stored":
+        return
+    if not text.dim:
+        raise RecipeError(
+            "text.embeddings = 'online' stores the token ids of a BERT, and text.model = 'none' has none; "
+            "name a BERT, e.g. text.model = 'google-bert/bert-base-uncased', or leave text.embeddings out"
+        )
+    if recipe.text.pad_sum:
+        raise RecipeError(
+            "text.pad_sum = true stores sums of vectors, and text.embeddings = 'online' stores none; leave "
+            "text.pad_sum out: text.sentence = 'padded_sum' works on such shards, for training computes the sums"
+        )
+
+
+def clean(records: list[Record], split: str, recipe: DataRecipe, left_out: list[dict[str, Any]]) -> Iterator[Record]:
     """Records with the captions that are kept; a picture without any is left out."""
     for record in records:
         texts = [clean_caption(text) for text in record.captions]
         for text, given in zip(texts, record.captions, strict=True):
             if not words_of(text):
                 reason = f"caption has no word: {given!r}" if text else f"caption is empty: {given!r}"
-                left_out.append({"split": split, "image": record.path.name, "what": "caption", "reason": reason})
-        captions = tuple(text for text in texts if words_of(text))[:keep]
+                left_out.append({"split": split, "image": record.name, "what": "caption", "reason": reason})
+        usable = [text for text in texts if words_of(text)]
+        captions = keep_captions(usable, recipe.text.captions_per_image, recipe.text.captions, recipe.seed, record.id)
         if captions:
             yield replace(record, captions=captions)
         else:
             reason = "no caption"
-            left_out.append({"split": split, "image": record.path.name, "what": "image", "reason": reason})
+            left_out.append({"split": split, "image": record.name, "what": "image", "reason": reason})
+
+
+def keep_captions(captions: list[str], limit: int, rule: CaptionsKept, seed: int, image: int) -> tuple[str, ...]:
+    """No more than ``limit`` captions of an image, in their order; chance is a function of the seed and the image's id.
+
+    By a hash and not by a generator of numbers, so that the choice is the same with every version of every library.
+    """
+
+    def rank(number: int) -> Any:
+        if rule == "random":
+            return hashlib.sha256(f"{seed} {image} {number}".encode()).digest()
+        return (len(words_of(captions[number])) if rule == "shortest" else 0, number)
+
+    return tuple(captions[number] for number in sorted(sorted(range(len(captions)), key=rank)[:limit]))
 
 
 def clean_caption(text: str) -> str:
@@ -155,7 +188,9 @@ def listing_hash(splits: dict[str, list[Record]], source: Source, root: Path | N
             inside = root is not None and record.path.is_relative_to(root)
             name = record.path.relative_to(root).as_posix() if inside and root else record.path.name
             boxes = [[box.category, box.x, box.y, box.w, box.h] for box in record.boxes]
-            size = record.path.stat().st_size
+            if record.member:
+                name = f"{name}/{record.member}"
+            size = record.part[1] if record.part else record.path.stat().st_size
             facts = [split, record.id, name, size, record.captions, boxes, record.class_index]
             digest.update(canonical(facts if record.crop is None else [*facts, record.crop]).encode())
     return digest.hexdigest()
@@ -181,12 +216,18 @@ def make_settings(plan: Plan, recipe: DataRecipe, out: Path, threads: int) -> Se
         "vocabulary": json.dumps(plan.vocabulary.words, ensure_ascii=False),
         "vocabulary_sha256": plan.vocabulary.sha256,
     }
-    return Settings(out, images, recipe.text, text.dim, plan.categories, attributes, threads)
+    return Settings(out, images, recipe.text, stored_dim(recipe, text.dim), plan.categories, attributes, threads)
+
+
+def stored_dim(recipe: DataRecipe, dim: int) -> int:
+    """Numbers in a word vector as shards hold it: those of the text encoder, or none."""
+    return dim if recipe.text.embeddings == "stored" else 0
 
 
 def estimate_bytes(records: tuple[Record, ...], recipe: DataRecipe, dim: int) -> int:
     """About how much disk the shards of these records take, rather too much than too little."""
     images, text = recipe.images, recipe.text
+    dim = stored_dim(recipe, dim)
     pixels = images.size**2 * (ASPECT if images.fit == "short" else 1)
     per_caption = 40 + (4 * dim if text.pad_sum else 0)
     total = 1_000_000 + len(records) * (pixels * BYTES_PER_PIXEL[images.codec] + 100)

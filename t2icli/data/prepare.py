@@ -2,36 +2,39 @@
 
 The folder that results depends on the recipe and the raw data only. A run that was killed is taken up by the
 same command: finished shards are kept, and the manifest, written last, is the same as if nothing had happened.
+Shards may also be made in parts, by jobs on many machines that share the folder; then ``merge`` writes the manifest.
 """
 
 import errno
 import fcntl
 import json
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from t2icli import registry
 from t2icli.console import progress, say
 from t2icli.data import plan as planning
-from t2icli.data.build import Advance, Done, build_all
-from t2icli.data.manifest import NAME, SCHEMA, entries, read_json, read_manifest, totals
-from t2icli.data.plan import Plan, make_plan, make_settings, unusable_images
+from t2icli.data.build import Builder, Done, Engine, Workforce
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_json, read_manifest, totals
+from t2icli.data.parts import Part, collect, part_locks
+from t2icli.data.plan import Plan, Task, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
 from t2icli.storage import write_json, write_text
 
+READERS = "t2icli.data.readers"
 PLAN = "plan.json"
 QUARANTINE = "quarantine.jsonl"
+IMAGES = "images.txt"  # of data sets that not everybody has whole: which images were taken
 LOCK = ".lock"
-IMAGES_WORTH_A_PROCESS = 2500  # each process takes seconds to start, because it imports torch and transformers
 SHOWN = 3  # bad images that a message names; the quarantine file has them all
 
 
@@ -43,95 +46,162 @@ def prepare(
     max_bad: float = 0.001,
     overwrite: bool = False,
     dry_run: bool = False,
+    *,
+    part: Part | None = None,
+    merge: bool = False,
+    engine: str = "pool",
+    gpu_share: float = 1.0,
 ) -> dict[str, Any]:
-    """Write the shards of a data set into ``out`` and give a summary; ``workers`` 0 means one per core,
-    or fewer where there are few images.
+    """Write the shards of a data set into ``out`` and give a summary; ``workers`` 0 leaves their number to the engine.
 
-    More than ``max_bad`` of the images being unusable is an error, after everything else was done.
+    More than ``max_bad`` of the images being unusable is an error, after everything else was done. With ``part`` only
+    its shards are written and no manifest; ``merge`` writes the manifest over what all parts have written.
     """
+    check(part, merge, overwrite, dry_run)
+    start = registry.load("t2icli.data.engines", engine).engine(Workforce(workers, gpu_share))
     encoder = text_encoder(recipe.text.model, recipe.text.max_tokens)  # first, because it is what is missing most often
+    plan, told = planned(recipe, root, encoder.identity)
+    tasks = part.of(plan.tasks) if part else plan.tasks
+    if dry_run:
+        return {"out": str(out), "dry_run": True, **outline(plan, recipe, tasks), "published": told.published}
+    if root is not None and out.resolve() == root.resolve():
+        raise UserError(f"--out {out}: is the folder of the raw data; shards need a folder of their own")
+    out.mkdir(parents=True, exist_ok=True)
+    with lock(out, part), keeping(out, plan, recipe):
+        if part is None and not merge:
+            sweep(out)  # no part is at work: it would hold the lock
+        settle(out, plan, overwrite)
+        finished = is_finished(out, plan)
+        if not finished:
+            (out / NAME).unlink(missing_ok=True)  # a folder with a manifest is a whole folder
+            accept(plan.left_out, plan.listed, max_bad, out)
+        work = Work(out, plan, recipe, start)
+        if part is not None:
+            return part_summary(work, part, work.build(tasks))
+        if not finished:
+            done = work.collect() if merge else work.build(tasks)
+            finish(work, done, told, max_bad)
+        for used in part_locks(out):
+            used.unlink()
+        return summary(out)
+
+
+def check(part: Part | None, merge: bool, overwrite: bool, dry_run: bool) -> None:
+    """Refuse options that cannot go together."""
+    if merge and part is not None:
+        raise UserError("--merge and --shards: give --shards to each job, and --merge alone when all have ended")
+    if merge and dry_run:
+        raise UserError("--merge and --dry-run: --merge writes nothing but the manifest, so there is nothing to try")
+    if overwrite and (merge or part is not None):
+        raise UserError(
+            f"--overwrite and {'--merge' if merge else '--shards'}: would remove what other jobs have written; "
+            "choose another --out, or remove the folder before the first job"
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a reader says beside its records."""
+
+    published: dict[str, int]  # split -> pairs that papers count
+    images: str  # the list of the images that were taken, where a data set is seldom whole; else empty
+
+
+def planned(recipe: DataRecipe, root: Path | None, text: TextIdentity) -> tuple[Plan, Told]:
+    """What is to be written; the reader's own records are let go."""
     source = read_source(recipe, root)
-    plan = make_plan(recipe, source, root, encoder.identity)
+    plan = make_plan(recipe, source, root, text)
     if plan.images == 0:
         raise DataError(
             f"{root}: no image with a caption was found; first of what was left out: {first(plan.left_out)}"
         )
-    if dry_run:
-        return {"out": str(out), "dry_run": True, **outline(plan, recipe)}
-    if root is not None and out.resolve() == root.resolve():
-        raise UserError(f"--out {out}: is the folder of the raw data; shards need a folder of their own")
-    out.mkdir(parents=True, exist_ok=True)
-    with lock(out):
-        settle(out, plan, overwrite)
-        accept(plan.left_out, plan.listed, max_bad, out)
-        if not is_finished(out, plan):
-            reserve(out, plan, recipe)
-            build(out, plan, recipe, workers, max_bad)
-        return summary(out)
+    lists = getattr(registry.load(READERS, recipe.dataset), "list_images", None)
+    return plan, Told(dict(source.published), lists(source) if lists is not None else "")
 
 
 def read_source(recipe: DataRecipe, root: Path | None) -> Source:
     """What the data set's reader finds."""
-    reader = registry.load("t2icli.data.readers", recipe.dataset)
-    source: Source = reader.read(recipe.reader, root, recipe.seed)
+    source: Source = registry.load(READERS, recipe.dataset).read(recipe.reader, root, recipe.seed)
     return source
 
 
-def outline(plan: Plan, recipe: DataRecipe) -> dict[str, Any]:
-    """What would be written."""
+def outline(plan: Plan, recipe: DataRecipe, tasks: Sequence[Task]) -> dict[str, Any]:
+    """What would be written by these tasks of a plan."""
     splits: dict[str, Counter[str]] = {}
-    for task in plan.tasks:
+    for task in tasks:
         captions = sum(len(record.captions) for record in task.records)
         splits.setdefault(task.split, Counter()).update(images=len(task.records), captions=captions, shards=1)
-    needed = sum(planning.estimate_bytes(task.records, recipe, plan.text.dim) for task in plan.tasks)
     return {
         "dataset": recipe.dataset,
         "splits": {split: dict(counts) for split, counts in splits.items()},
-        "estimated_bytes": needed,
+        "estimated_bytes": bytes_for(tasks, plan, recipe),
         "left_out": count_left_out(plan.left_out),
     }
+
+
+def bytes_for(tasks: Sequence[Task], plan: Plan, recipe: DataRecipe) -> int:
+    """About how much disk these tasks' shards take."""
+    return sum(planning.estimate_bytes(task.records, recipe, plan.text.dim) for task in tasks)
 
 
 # ---------------------------------------------------------------------------- the folder
 
 
 @contextmanager
-def lock(out: Path) -> Iterator[None]:
-    """Keep a second ``prepare`` out of the folder; the kernel opens the lock when a process dies."""
-    with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"{out}: another 't2i prepare' is writing this folder; wait for it to end") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
+def lock(out: Path, part: Part | None) -> Iterator[None]:
+    """Keep a second ``prepare`` out of the folder, but for one that makes another part.
+
+    The kernel opens the locks when a process dies. They save work and nothing depends on them: a shard gets its name
+    when it is whole, and two jobs that write the same one write the same bytes.
+    """
+    with (out / LOCK).open("a") as folder:
+        take(folder, shared=part is not None, refusal=f"{out}: another 't2i prepare' is writing this folder")
+        if part is None:
+            yield
+            return
+        with (out / part.lock).open("w") as own:
+            take(own, shared=False, refusal=f"{out}: another 't2i prepare --shards {part}' is writing this part")
+            yield
+
+
+def take(file: IO[str], shared: bool, refusal: str) -> None:
+    """Lock a file, or refuse to wait for it."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"{refusal}; wait for it to end") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def settle(out: Path, plan: Plan, overwrite: bool) -> None:
     """Make the folder one of this plan, or say what is in the way."""
     if overwrite:
         clear(out)
-    for stale in out.glob(".*.tmp"):
-        stale.unlink()
     path = out / PLAN
-    there = read_json(path) if path.is_file() else None
-    if there is not None and there != plan.identity:
+    if not path.is_file():
+        write_json(path, plan.identity)
+    there = read_json(path)  # even if it was just written: another part's may have come after it
+    if there != plan.identity:
         lines = "\n".join(f"  {line}" for line in planning.differences(there, plan.identity))
         raise DataError(
             f"{out}: holds shards that were prepared otherwise:\n{lines}\n"
             "choose another --out, or replace them with --overwrite"
         )
-    if there is None:
-        write_json(path, plan.identity)
 
 
 def clear(out: Path) -> None:
     """Remove what ``prepare`` wrote, the manifest first, and nothing else."""
-    for name in (NAME, PLAN, QUARANTINE):
+    for name in (NAME, PLAN, QUARANTINE, IMAGES):
         (out / name).unlink(missing_ok=True)
     for shard in out.glob("*-?????-of-?????.h5"):
         shard.unlink()
+
+
+def sweep(out: Path) -> None:
+    """Remove what killed processes were writing."""
+    for stale in out.glob(".*.tmp"):
+        stale.unlink(missing_ok=True)
 
 
 def is_finished(out: Path, plan: Plan) -> bool:
@@ -141,57 +211,90 @@ def is_finished(out: Path, plan: Plan) -> bool:
     manifest = read_manifest(out)
     files = {entry.file: entry.bytes for entry in entries(manifest)}
     whole = all((out / name).is_file() and (out / name).stat().st_size == size for name, size in files.items())
-    if whole and manifest["plan"] == plan.hash:
-        say(f"{out}: already prepared")
-        return True
-    (out / NAME).unlink()  # a folder with a manifest is a whole folder
-    return False
+    if not whole or manifest["plan"] != plan.hash:
+        return False
+    say(f"{out}: already prepared")
+    return True
 
 
-def reserve(out: Path, plan: Plan, recipe: DataRecipe) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    missing = [task for task in plan.tasks if not (out / task.file).is_file()]
-    needed = sum(planning.estimate_bytes(task.records, recipe, plan.text.dim) for task in missing)
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise DiskFull(
-            f"{out}: about {needed / 1e9:,.2f} GB are needed and {free / 1e9:,.2f} GB are free; "
-            "choose another --out or make room"
-        )
-
-
-# ---------------------------------------------------------------------------- the work
-
-
-def build(out: Path, plan: Plan, recipe: DataRecipe, workers: int, max_bad: float) -> None:
-    """Write what is missing, then the quarantine and the manifest."""
-    cores = len(os.sched_getaffinity(0))
-    worthwhile = -(-plan.images // IMAGES_WORTH_A_PROCESS)
-    workers = min(workers or min(cores, worthwhile), len(plan.tasks))
-    settings = make_settings(plan, recipe, out, threads=max(1, cores // workers))
-    with progress(f"prepare {recipe.dataset}", plan.images, "images") as advance:
-        done = run(out, plan, settings, workers, advance)
-    left_out = [*plan.left_out, *(line for shard in done for line in shard.left_out)]
-    accept(left_out, plan.listed, max_bad, out)
-    write_json(out / NAME, manifest_of(plan, recipe, done, left_out))
-
-
-def run(out: Path, plan: Plan, settings: planning.Settings, workers: int, advance: Advance) -> list[Done]:
-    """All shards in the order of the plan, whichever was finished first."""
-    order = {task.file: number for number, task in enumerate(plan.tasks)}
+@contextmanager
+def keeping(out: Path, plan: Plan, recipe: DataRecipe) -> Iterator[None]:
+    """Say what is kept and what is missing when the work is stopped from the keyboard or by a full disk."""
     try:
-        done = list(build_all(plan.tasks, settings, workers, advance))
+        yield
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        missing, needed, free = shortage(out, plan, recipe)
         raise DiskFull(
-            f"{out}: no space left on the disk; finished shards are kept: make room and run the same command again"
+            f"{out}: no space left on the disk; finished shards are kept, and the {missing:,} that are missing need "
+            f"about {megabytes(needed)} where {megabytes(free)} are free: make room for "
+            f"{megabytes(max(needed - free, 0))} and run the same command again"
         ) from None
     except KeyboardInterrupt:
         raise Interrupted(
             f"{out}: stopped; finished shards are kept, and the same command goes on from there"
         ) from None
-    return sorted(done, key=lambda shard: order[shard.entry.file])
+
+
+def shortage(out: Path, plan: Plan, recipe: DataRecipe) -> tuple[int, int, int]:
+    """How many shards are missing, about how many bytes they will take, and how many are free."""
+    missing = [task for task in plan.tasks if not (out / task.file).is_file()]
+    return len(missing), bytes_for(missing, plan, recipe), shutil.disk_usage(out).free
+
+
+def megabytes(count: int) -> str:
+    """A number of bytes in words."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+# ---------------------------------------------------------------------------- the work
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that making shards takes."""
+
+    out: Path
+    plan: Plan
+    recipe: DataRecipe
+    engine: Engine
+
+    def build(self, tasks: Sequence[Task]) -> list[Done]:
+        """Write what is missing of these shards; all of them in the order of the plan, whichever was ready first."""
+        _, needed, free = shortage(self.out, self.plan, self.recipe)
+        if needed > free:
+            raise DiskFull(
+                f"{self.out}: about {megabytes(needed)} are needed and {megabytes(free)} are free; "
+                "choose another --out or make room"
+            )
+        if not tasks:
+            return []
+        order = {task.file: number for number, task in enumerate(tasks)}
+        images = sum(len(task.records) for task in tasks)
+        with progress(f"prepare {self.recipe.dataset}", images, "images") as advance:
+            done = list(self.engine(tasks, self.settings, advance))
+        return sorted(done, key=lambda shard: order[shard.entry.file])
+
+    def collect(self) -> list[Done]:
+        """The shards that the parts have written."""
+        with progress(f"merge {self.recipe.dataset}", self.plan.images, "images") as advance:
+            return collect(self.out, self.plan.tasks, Builder(self.settings, advance))
+
+    @property
+    def settings(self) -> planning.Settings:
+        """What every worker is told."""
+        return make_settings(self.plan, self.recipe, self.out, threads=1)
+
+
+def finish(work: Work, done: list[Done], told: Told, max_bad: float) -> None:
+    """Write the quarantine, the list of images and, last of all, the manifest."""
+    left_out = [*work.plan.left_out, *(line for shard in done for line in shard.left_out)]
+    accept(left_out, work.plan.listed, max_bad, work.out)
+    sweep(work.out)
+    if told.images:
+        write_text(work.out / IMAGES, told.images)
+    write_json(work.out / NAME, manifest_of(work.plan, work.recipe, done, left_out, told.published))
 
 
 def accept(left_out: Sequence[dict[str, Any]], listed: int, max_bad: float, out: Path) -> None:
@@ -214,17 +317,25 @@ def accept(left_out: Sequence[dict[str, Any]], listed: int, max_bad: float, out:
 def first(left_out: Sequence[dict[str, Any]]) -> str:
     """The first few images that were left out, for a message."""
     lines = [line for line in left_out if line.get("what", "image") == "image"]
-    named = "; ".join(f"{line['split']}/{line['image']}: {line['reason']}" for line in lines[:SHOWN])
+    named = "; ".join(f"{line['split']}/{printable(line['image'])}: {line['reason']}" for line in lines[:SHOWN])
     return f"{named}; ..." if len(lines) > SHOWN else named or "nothing"
 
 
+def printable(name: str) -> str:
+    """A file's name for a message: line ends and other control characters are legal in one."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
 def count_left_out(left_out: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many images and captions were left out."""
-    images = unusable_images(list(left_out))
-    return {"images": images, "captions": len(left_out) - images}
+    """How many images and captions were left out, and how many images are not there, where that is no fault."""
+    kinds = Counter(line.get("what", "image") for line in left_out)
+    absent = {"absent": kinds["absent"]} if kinds["absent"] else {}
+    return {"images": kinds["image"], "captions": kinds["caption"], **absent}
 
 
-def manifest_of(plan: Plan, recipe: DataRecipe, done: list[Done], left_out: list[dict[str, Any]]) -> dict[str, Any]:
+def manifest_of(
+    plan: Plan, recipe: DataRecipe, done: list[Done], left_out: list[dict[str, Any]], published: dict[str, int]
+) -> dict[str, Any]:
     """All that is known of the folder, without anything of this machine or this hour."""
     notes: Counter[str] = Counter()
     for shard in done:
@@ -240,6 +351,7 @@ def manifest_of(plan: Plan, recipe: DataRecipe, done: list[Done], left_out: list
         "vocabulary": {"words": len(plan.vocabulary.words), "sha256": plan.vocabulary.sha256},
         "categories": list(plan.categories),
         "counts": {split: totals([shard for shard in shards if shard.split == split]) for split in splits},
+        "published": published,
         "left_out": count_left_out(left_out),
         "truncated_captions": sum(shard.truncated_captions for shard in done),
         "decoding": dict(notes),
@@ -256,7 +368,21 @@ def summary(out: Path) -> dict[str, Any]:
     return {
         "out": str(out),
         **{key: manifest[key] for key in shown},
+        "published": manifest.get("published", {}),  # an older manifest has none
         **counts,
         "shards": len(manifest["shards"]),
         "bytes_per_image": round(counts["bytes"] / counts["images"]) if counts["images"] else 0,
+    }
+
+
+def part_summary(work: Work, part: Part, done: list[Done]) -> dict[str, Any]:
+    """What one part holds, as ``--json`` prints it."""
+    return {
+        "out": str(work.out),
+        "dataset": work.recipe.dataset,
+        "part": str(part),
+        **totals([shard.entry for shard in done]),
+        "shards": len(done),
+        "shards_of_all_parts": len(work.plan.tasks),
+        "left_out": count_left_out([line for shard in done for line in shard.left_out]),
     }

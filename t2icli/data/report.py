@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.console import say
+from t2icli.data.parts import parse_part
 from t2icli.data.prepare import prepare
 from t2icli.data.verify import verify
 from t2icli.recipe_files import load_data_recipe
@@ -15,16 +16,20 @@ def prepare_and_report(
     root: Path | None,
     out: Path | None,
     overrides: Sequence[str],
-    workers: int,
-    max_bad: float,
-    overwrite: bool,
-    dry_run: bool,
+    part: str | None = None,
+    dry_run: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Prepare a data set by name or recipe file, and tell what was written and what comes next."""
+    """Prepare a data set by name or recipe file, and tell what was written and what comes next.
+
+    ``part`` is I/N; ``options`` are those of ``prepare``.
+    """
+    mine = parse_part(part) if part is not None else None
     recipe = load_data_recipe(dataset, overrides)
     out = out or Path("data") / Path(dataset).stem
-    result = prepare(recipe, root, out, workers, max_bad, overwrite, dry_run)
-    for line in planned(result) if dry_run else written(result):
+    result = prepare(recipe, root, out, part=mine, dry_run=dry_run, **options)
+    in_words = planned if dry_run else written if mine is None else written_part
+    for line in in_words(result):
         say(line)
     return result
 
@@ -39,7 +44,7 @@ def verify_and_report(folder: Path) -> dict[str, Any]:
 def planned(result: dict[str, Any]) -> list[str]:
     """A dry run in words."""
     splits = (
-        f"  {split}: {counts['images']:,} images, {counts['captions']:,} captions, {counts['shards']:,} shards"
+        f"  {split}: {counts['images']:,} images, {captions(split, counts, result)}, {counts['shards']:,} shards"
         for split, counts in result["splits"].items()
     )
     return [
@@ -54,7 +59,7 @@ def written(result: dict[str, Any]) -> list[str]:
     lines = [f"{result['out']}: {result['shards']:,} shards, {result['bytes'] / 1e6:,.1f} MB"]
     for split, counts in result["counts"].items():
         lines.append(
-            f"  {split}: {counts['images']:,} images, {counts['captions']:,} captions, {counts['tokens']:,} tokens"
+            f"  {split}: {counts['images']:,} images, {captions(split, counts, result)}, {counts['tokens']:,} tokens"
         )
     lines.append(
         f"  {result['bytes_per_image']:,} bytes per image; {result['truncated_captions']:,} captions truncated"
@@ -67,8 +72,27 @@ def written(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def written_part(result: dict[str, Any]) -> list[str]:
+    """A finished part in words."""
+    return [
+        f"{result['out']}: part {result['part']} is made: {result['shards']:,} of {result['shards_of_all_parts']:,} "
+        f"shards, {result['images']:,} images, {result['captions']:,} captions, {result['bytes'] / 1e6:,.1f} MB",
+        f"  left out of these: {result['left_out']['images']:,} images",
+        "next: when all parts are made, the same command with --merge in place of --shards",
+    ]
+
+
+def captions(split: str, counts: dict[str, int], result: dict[str, Any]) -> str:
+    """How many captions a split has, beside how many it has as published."""
+    found, published = f"{counts['captions']:,} captions", result["published"].get(split)
+    if published is None:
+        return found
+    return f"{found}, as published" if published == counts["captions"] else f"{found} of {published:,} published"
+
+
 def left_out(result: dict[str, Any]) -> str:
     """What the quarantine holds."""
     counts = result["left_out"]
     where = f" (see {result['out']}/quarantine.jsonl)" if any(counts.values()) and "dry_run" not in result else ""
-    return f"  left out: {counts['images']:,} images, {counts['captions']:,} captions{where}"
+    absent = f", {counts['absent']:,} that are not there" if counts.get("absent") else ""
+    return f"  left out: {counts['images']:,} images, {counts['captions']:,} captions{absent}{where}"

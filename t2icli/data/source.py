@@ -26,6 +26,13 @@ class Record:
     boxes: tuple[Box, ...] = ()
     class_index: int = -1  # -1: the data set has no classes
     crop: tuple[int, int, int, int] | None = None  # left, top, right, bottom of what is stored; None: all of it
+    part: tuple[int, int] | None = None  # where the picture lies in its file (a tar): offset and length in bytes
+    member: str = ""  # the picture's name in such a file
+
+    @property
+    def name(self) -> str:
+        """What messages call the picture: the name of its file, and of its member where it lies in a tar."""
+        return f"{self.path.name}/{self.member}" if self.member else self.path.name
 
 
 @dataclass
@@ -36,6 +43,7 @@ class Source:
     splits: dict[str, list[Record]]
     categories: tuple[str, ...] = ()  # names that boxes use
     left_out: list[dict[str, Any]] = field(default_factory=list)  # lines of quarantine.jsonl
+    published: dict[str, int] = field(default_factory=dict)  # split -> pairs of image and caption that papers count
 
     def leave_out(self, split: str, image: str, reason: str, caption: bool = False) -> None:
         """Note a picture, or only a caption of it, that cannot be used."""

@@ -1,6 +1,6 @@
-"""What turns captions into stored vectors: a BERT, or nothing where a matcher will read them."""
+"""What turns captions into what shards store: vectors of a BERT, its token ids only, or nothing of either."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,29 @@ class NoEncoder:
         return [nothing] * len(captions)
 
 
-def text_encoder(model: str, max_tokens: int, device: str | torch.device = "cpu") -> TextEncoder:
+class TokensOnly:
+    """Captions are stored as a BERT's token ids, with vectors of no numbers; training runs that BERT itself."""
+
+    def __init__(self, bert: BertEncoder) -> None:
+        self.bert = bert
+        self.identity = bert.identity
+
+    def encode(self, captions: list[str], pad_sum: bool = False) -> list[Encoded]:
+        """Tokens of every caption; the network is not loaded."""
+        return [
+            Encoded(tokens, np.zeros((len(tokens), 0), np.float16), None, truncated)
+            for tokens, truncated in self.bert.tokenize(captions)
+        ]
+
+
+def text_encoder(
+    model: str,
+    max_tokens: int,
+    device: str | torch.device = "cpu",
+    embeddings: Literal["stored", "online"] = "stored",
+) -> TextEncoder:
     """The encoder that a data recipe names."""
-    return NoEncoder(max_tokens) if model == NONE else BertEncoder(model, max_tokens, device)
+    if model == NONE:
+        return NoEncoder(max_tokens)
+    bert = BertEncoder(model, max_tokens, device)
+    return bert if embeddings == "stored" else TokensOnly(bert)

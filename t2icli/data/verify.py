@@ -37,4 +37,6 @@ def examine(path: Path, entry: ShardEntry) -> list[str]:
         rows = Shard(path).damage()
     except DataError as fault:
         return [str(fault)]
+    except (OverflowError, MemoryError):
+        return [f"{path}: its sha256 does not fit; the places of pictures in the file are damaged"]
     return rows or [f"{path}: its sha256 does not fit; all pictures are whole, so captions or vectors are damaged"]

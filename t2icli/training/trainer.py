@@ -92,7 +92,7 @@ def terms_of(recipe: Recipe) -> dict[str, TermConfig]:
 
 
 def stored_sentence(recipe: Recipe) -> Sentence | None:
-    """Which sentence vector the loader makes of stored word vectors; none where a matcher reads the captions."""
+    """Which sentence vector is made of BERT's word vectors; none where a matcher reads the captions."""
     return recipe.text.sentence if recipe.text.matcher is None else None
 
 
@@ -111,6 +111,7 @@ def make_loader(recipe: Recipe, folder: ShardFolder, noise_dim: int, rank: int =
         sentence=stored_sentence(recipe),
         max_words=recipe.text.max_words,
         flip=recipe.data.flip,
+        captions=recipe.data.captions,
         noise_dim=noise_dim,
         seed=recipe.train.seed,
         rank=rank,

@@ -1,4 +1,4 @@
-"""COCO's layout, whole and not whole."""
+"""The layout of COCO, whole and not whole, split by COCO and by Karpathy."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from t2icli.data.readers.coco import Config, read
+from t2icli.data.readers.coco import Config, read, shown, unsafe
 from t2icli.errors import DataError
 
 
@@ -108,3 +108,207 @@ def test_real_photographs(shared: Path) -> None:
     assert {split: len(records) for split, records in source.splits.items()} == {"train": 60, "val": 150}
     assert all(len(record.captions) >= 5 for records in source.splits.values() for record in records)
     assert sum(bool(record.boxes) for records in source.splits.values() for record in records) == 169
+
+
+def test_ids_that_repeat_are_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "coco")
+    change(root, "captions_val2014.json", lambda c: c["annotations"][3].update(id=c["annotations"][1]["id"]))
+    with pytest.raises(DataError, match=r"captions_val2014\.json: annotations: 1 ids .* more than once, first 111"):
+        read(Config(), root, 0)
+    root = make(tmp_path / "again")
+    change(root, "instances_train2014.json", lambda c: c["annotations"].append(c["annotations"][1]))
+    with pytest.raises(DataError, match=r"instances_train2014\.json: annotations: .* first 2; .*files joined"):
+        read(Config(), root, 0)
+    root = make(tmp_path / "images")
+    change(root, "captions_train2014.json", lambda c: c["images"].append(c["images"][0]))
+    with pytest.raises(DataError, match=r"captions_train2014\.json: images: 1 ids .* first 1;"):
+        read(Config(), root, 0)
+
+
+@pytest.mark.parametrize("number", ["1", None, 1.5, True, 2**63, [1]])
+def test_ids_that_are_no_numbers_are_refused(tmp_path: Path, number) -> None:
+    root = make(tmp_path / "coco")
+    change(root, "captions_train2014.json", lambda c: c["images"][0].update(id=number))
+    with pytest.raises(DataError, match="images: the id .* should be a whole number of at most 64 bits"):
+        read(Config(), root, 0)
+
+
+def test_json_that_is_nested_without_end(tmp_path: Path) -> None:
+    root = make(tmp_path / "coco")
+    (root / "annotations" / "captions_train2014.json").write_text("[" * 200_000)
+    with pytest.raises(DataError, match=r"captions_train2014\.json: not valid JSON"):
+        read(Config(), root, 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        "../x.jpg",
+        "a/../../x.jpg",
+        "/etc/passwd",
+        "..\\x.jpg",
+        "C:\\x.jpg",
+        "a\nb.jpg",
+        "a\0.jpg",
+        "",
+        "\ud800.jpg",
+    ],
+)
+def test_names_that_lead_elsewhere(name: str) -> None:
+    assert unsafe(name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "part 1/a.jpg", "..a.jpg", "été.jpg", "a..b/c.jpg"])
+def test_names_that_are_fine(name: str) -> None:
+    assert not unsafe(name)
+
+
+def test_names_are_shown_short_and_printable() -> None:
+    assert shown("a.jpg") == "a.jpg"
+    assert shown("a\n\u202eb") == r"'a\n\u202eb'"
+    assert len(shown("x" * 100_000)) < 100
+    assert shown("\ud800").encode()
+
+
+def test_links_out_of_the_root_are_refused(tmp_path: Path) -> None:
+    root = make(tmp_path / "coco")
+    names = sorted((root / "train2014").iterdir())
+    names[0].rename(tmp_path / "outside.jpg")
+    names[0].symlink_to(tmp_path / "outside.jpg")
+    names[1].rename(root / "elsewhere.jpg")
+    names[1].symlink_to("../elsewhere.jpg")  # inside of the root: that is fine
+    (root / "train2014" / "circle.jpg").symlink_to("circle.jpg")
+    source = read(Config(), root, 0)
+    assert [record.id for record in source.splits["train"]] == [2]
+    assert source.left_out == [
+        {
+            "split": "train",
+            "image": names[0].name,
+            "what": "image",
+            "reason": "is a symbolic link that leads out of the root",
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", ["val2014", "annotations/captions_val2014.json", "annotations/instances_val2014.json"])
+def test_folders_and_files_that_are_links_out_of_the_root(tmp_path: Path, name: str) -> None:
+    root = make(tmp_path / "coco")
+    (root / name).rename(tmp_path / "outside")
+    (root / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match=f"{name}: is a symbolic link that leads out of .*give --root the folder"):
+        read(Config(), root, 0)
+
+
+def test_a_root_that_is_itself_a_link_is_fine(tmp_path: Path) -> None:
+    make(tmp_path / "coco")
+    (tmp_path / "link").symlink_to(tmp_path / "coco")
+    source = read(Config(), tmp_path / "link", 0)
+    assert [len(records) for records in source.splits.values()] == [2, 2]
+
+
+def test_published_counts(tmp_path: Path) -> None:
+    assert read(Config(), make(tmp_path / "coco"), 0).published == {"train": 413_915, "val": 202_520}
+
+
+# ---------------------------------------------------------------------------- Karpathy's split
+
+
+def karpathy_entry(split: str, folder: str, number: int) -> dict:
+    """An image as dataset_coco.json has it."""
+    sentence = {"tokens": ["a", "bus"], "raw": f"A bus {number}.", "imgid": 0, "sentid": number}
+    return {
+        "filepath": folder,
+        "sentids": [number],
+        "filename": f"COCO_{folder}_{number:012d}.jpg",
+        "imgid": 0,
+        "split": split,
+        "sentences": [sentence, {**sentence, "raw": f"Bus {number}"}],
+        "cocoid": number,
+    }
+
+
+def make_karpathy(root: Path) -> Path:
+    """The same four pictures, split otherwise: two to train on, one of them from val2014."""
+    make(root)
+    images = [
+        karpathy_entry("restval", "val2014", 11),
+        karpathy_entry("val", "val2014", 12),
+        karpathy_entry("train", "train2014", 1),
+        karpathy_entry("test", "train2014", 2),
+    ]
+    (root / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    for split in ("train", "val"):
+        (root / "annotations" / f"captions_{split}2014.json").unlink()  # captions are in Karpathy's own file
+    return root
+
+
+def change_karpathy(root: Path, edit) -> None:
+    content = json.loads((root / "dataset_coco.json").read_text())
+    edit(content["images"])
+    (root / "dataset_coco.json").write_text(json.dumps(content))
+
+
+KARPATHY = Config(split="karpathy")
+
+
+def test_karpathys_split(tmp_path: Path) -> None:
+    root = make_karpathy(tmp_path / "coco")
+    source = read(KARPATHY, root, 0)
+    assert {split: [r.id for r in records] for split, records in source.splits.items()} == {
+        "train": [1, 11],
+        "val": [12],
+        "test": [2],
+    }
+    second = source.splits["train"][1]
+    assert second.captions == ("A bus 11.", "Bus 11")
+    assert second.path == root / "val2014" / "COCO_val2014_000000000011.jpg"
+    assert [box.category for box in second.boxes] == ["bus"]  # of instances_val2014.json
+    assert source.published == {"train": 566_435, "val": 25_000, "test": 25_000}
+    assert source.left_out == []
+
+
+def test_karpathys_file_may_lie_anywhere(tmp_path: Path) -> None:
+    root = make_karpathy(tmp_path / "coco")
+    (root / "dataset_coco.json").rename(tmp_path / "elsewhere.json")
+    with pytest.raises(DataError, match=r"missing:\n  dataset_coco\.json: from https://.*caption_datasets\.zip"):
+        read(KARPATHY, root, 0)
+    source = read(Config(split="karpathy", karpathy=tmp_path / "elsewhere.json"), root, 0)
+    assert len(source.splits["train"]) == 2
+
+
+def test_what_karpathys_file_lists_and_is_not_there_is_left_out(tmp_path: Path) -> None:
+    root = make_karpathy(tmp_path / "coco")
+
+    def spoil(images: list) -> None:
+        images[0]["filename"] = "../annotations/instances_val2014.json"
+        images[1]["filename"] = "gone.jpg"
+        images[2]["sentences"][0]["raw"] = " "
+
+    change_karpathy(root, spoil)
+    source = read(KARPATHY, root, 0)
+    assert source.splits["val"] == [] and source.splits["train"][0].captions == ("Bus 1",)
+    assert [(line["split"], line["what"], line["reason"]) for line in source.left_out] == [
+        ("train", "caption", "caption is empty"),
+        ("train", "image", "the file name is not a path inside the image folder"),
+        ("val", "image", "listed in dataset_coco.json, but there is no val2014/gone.jpg"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda images: images[1].update(split="dev"), r"images\.1\.split: .*'restval'"),
+        (lambda images: images[2].update(filepath="/etc"), r"images\.2\.filepath: .*'train2014' or 'val2014'"),
+        (lambda images: images[0].pop("cocoid"), r"images\.0\.cocoid: Field required; is it dataset_coco\.json"),
+        (lambda images: images[0].update(cocoid=2**63), r"images\.0\.cocoid: "),
+        (lambda images: images[3]["sentences"][1].update(raw=None), r"images\.3\.sentences\.1\.raw: .*valid string"),
+        (lambda images: images[3].update(cocoid=1), r"images\.3: the cocoid 1 is given twice"),
+        (lambda images: images.clear(), r"not Karpathy's file of COCO; it should be like"),
+    ],
+)
+def test_files_that_are_not_karpathys(tmp_path: Path, edit, message: str) -> None:
+    root = make_karpathy(tmp_path / "coco")
+    change_karpathy(root, edit)
+    with pytest.raises(DataError, match=rf"dataset_coco\.json: {message}"):
+        read(KARPATHY, root, 0)

@@ -1,13 +1,17 @@
 """Pictures as people have them."""
 
 import io
+import os
+import resource
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from t2icli.data.images import ImageError, decode, encode, load_picture, resize
+from t2icli.data.images import FILE_LIMIT, ImageError, decode, encode, load_picture, resize
 from t2icli.recipe import Images
 
 
@@ -95,3 +99,47 @@ def test_codecs() -> None:
     assert [component[1:3] for component in jpeg.layer] == [(1, 1)] * 3  # no chroma subsampling
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     assert len(encode(noise, Images(quality=50))) < len(encode(noise, Images(quality=95)))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that claims to be this large."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "bomb.jpg").write_bytes(bomb(50_000, 50_000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match=r"Image size \(2500000000 pixels\) exceeds limit"):
+        load_picture(tmp_path / "bomb.jpg", Images())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(FILE_LIMIT + 1)  # a hole: takes no disk
+    with pytest.raises(ImageError, match="1,073,741,825 bytes: no picture may take more than 1,073,741,824"):
+        load_picture(tmp_path / "huge.jpg", Images())
+
+
+def test_what_is_no_file_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name in ("folder.jpg", "pipe.jpg"):
+        with pytest.raises(ImageError, match="is no file but a folder, a pipe or a device"):
+            load_picture(tmp_path / name, Images())
+
+
+def test_postscript_is_not_run(monkeypatch) -> None:
+    """Pillow would hand it to Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    ran = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: ran.append(True))
+    with pytest.raises(ImageError, match="not an image that Pillow knows"):
+        decode(encoded(gradient(), "EPS"))
+    assert not ran

@@ -1,14 +1,18 @@
 """Batches are functions of seed and step alone."""
 
+import json
+from collections import Counter
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from made_up import made_up_pictures
 
 from t2icli.batch import Loaded, Text
-from t2icli.data.loader import Loader, some_words
+from t2icli.data.loader import Loader, may_mirror, some_words
+from t2icli.data.plan import keep_captions
 from t2icli.data.shards import ShardFolder
 from t2icli.errors import DataError, UserError
 
@@ -129,3 +133,131 @@ def test_without_stored_vectors_captions_are_all_there_is(tiny_shards: Path) -> 
     (plain,) = next(make(tiny_shards, d_steps=1, sentence=None).batches())
     (stored,) = next(make(tiny_shards, d_steps=1).batches())
     assert plain.stored is None and plain.pairs.captions == stored.pairs.captions
+
+
+# ---------------------------------------------------------------------------- mirroring
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a dog on the left",
+        "RIGHT: a bus",
+        "the left-hand side",
+        "its right-most wheel",
+        "the leftmost dog",
+        "a rightwards arrow.",
+        "one dog's left's best",
+        "a lefthand bend",
+        "the dog has left",  # another meaning, which costs no more than a mirroring
+    ],
+)
+def test_captions_that_say_left_or_right(caption: str) -> None:
+    assert not may_mirror(caption, "unless-sided")
+    assert may_mirror(caption, True) and not may_mirror(caption, False)
+
+
+@pytest.mark.parametrize(
+    "caption", ["a bright bus", "leftovers and one leftover", "upright", "copyright", "playwrights", "a cleft", "LEFTY"]
+)
+def test_words_that_only_contain_left_or_right(caption: str) -> None:
+    assert may_mirror(caption, "unless-sided") and may_mirror(caption, True) and not may_mirror(caption, False)
+
+
+@pytest.fixture
+def captioned(prepared, tmp_path: Path):
+    """Sixteen pictures with the captions that a function of their number gives, prepared at 16 px."""
+
+    def make(captions, *overrides: str, out: str = "shards") -> ShardFolder:
+        made_up_pictures(tmp_path / "raw", 16)
+        lines = [json.dumps({"file": f"{number:03d}.png", "captions": captions(number)}) for number in range(16)]
+        (tmp_path / "raw" / "captions.jsonl").write_text("\n".join(lines) + "\n")
+        prepared(tmp_path / "raw", tmp_path / out, "reader.val_share=0", *overrides)
+        return ShardFolder(tmp_path / out, "train")
+
+    return make
+
+
+def sixteen(folder: ShardFolder, step: int = 0, **changes: object) -> Loaded:
+    (loaded,) = next(Loader(folder, 16, 16, noise_dim=4, **changes).batches(step))  # type: ignore[arg-type]
+    return loaded
+
+
+def test_the_caption_that_is_shown_decides_whether_its_picture_may_be_mirrored(captioned) -> None:
+    folder = captioned(lambda number: [f"a dog on the left {number}", f"a bright leftover {number}"])
+    seen: Counter[tuple[bool, bool]] = Counter()
+    for step in range(3):
+        never, always, unless = (sixteen(folder, step, flip=rule) for rule in (False, True, "unless-sided"))
+        assert never.pairs.captions == always.pairs.captions == unless.pairs.captions
+        for row, caption in enumerate(unless.pairs.captions):
+            sided = "left " in caption
+            drawn = not torch.equal(always.pairs.image[row], never.pairs.image[row])
+            expected = never if sided else always
+            assert torch.equal(unless.pairs.image[row], expected.pairs.image[row])
+            seen[sided, drawn] += 1
+    assert all(seen[sided, drawn] > 2 for sided in (True, False) for drawn in (True, False))
+
+
+def test_words_that_are_not_shown_decide_too(captioned) -> None:
+    """A long caption loses words at random; that its picture is of a side stays true."""
+    folder = captioned(lambda number: [f"picture {number} with a dog to the left of a bus"])
+    never, unless = (sixteen(folder, flip=rule, max_words=1) for rule in (False, "unless-sided"))
+    assert sum("left" in caption for caption in unless.pairs.captions) < 8
+    assert torch.equal(never.pairs.image, unless.pairs.image)
+
+
+# ---------------------------------------------------------------------------- which caption
+
+
+def several(number: int) -> list[str]:
+    """Five captions of 3, 2, 5, 2 and 5 words; the longest in letters is none of the longest in words."""
+    return [f"one dog {number}", f"dog {number}", f"a b c d {number}", f"extraordinarily {number}", f"e f g h {number}"]
+
+
+@pytest.mark.parametrize(("rule", "which"), [("first", 0), ("shortest", 1), ("longest", 2)])
+def test_one_caption_is_always_shown(captioned, rule: str, which: int) -> None:
+    folder = captioned(several)
+    for step in range(2):
+        loaded, chance = sixteen(folder, step, captions=rule), sixteen(folder, step)
+        numbers = [int(caption.split()[-1]) for caption in loaded.pairs.captions]
+        assert list(loaded.pairs.captions) == [several(number)[which] for number in numbers]
+        assert len(set(numbers)) == 16
+        assert torch.equal(loaded.pairs.image, chance.pairs.image) and torch.equal(loaded.noise, chance.noise)
+
+
+def test_a_random_one_of_the_first_five_is_the_default(captioned) -> None:
+    folder = captioned(lambda number: [*several(number), f"a sixth one {number}"])
+    assert folder.shard(0).caption_count == 4 * 5
+    seen: Counter[int] = Counter()
+    for step in range(6):
+        loaded = sixteen(folder, step)
+        for caption in loaded.pairs.captions:
+            seen[several(int(caption.split()[-1])).index(caption)] += 1
+        explicit = sixteen(folder, step, captions="random")
+        assert explicit.pairs.captions == loaded.pairs.captions
+    assert len(seen) == 5 and min(seen.values()) > 6
+
+
+def test_captions_that_prepare_keeps(captioned) -> None:
+    def kept(rule: str, seed: int = 0) -> list[list[str]]:
+        keys = ("text.captions_per_image=2", f"text.captions={rule}", f"seed={seed}")
+        folder = captioned(several, *keys, out=f"{rule}-{seed}")
+        places = [folder.locate(picture) for picture in range(len(folder))]
+        return [[shard.text(number) for number in shard.captions(row)] for shard, row in places]
+
+    assert kept("first") == [several(number)[:2] for number in range(16)]
+    assert kept("shortest") == [[several(number)[1], several(number)[3]] for number in range(16)]
+    chance = [[several(n).index(caption) for caption in captions] for n, captions in enumerate(kept("random"))]
+    assert all(len(which) == 2 and which == sorted(set(which)) for which in chance)  # in the order of the file
+    assert len({tuple(which) for which in chance}) > 4 and {i for which in chance for i in which} == set(range(5))
+    assert kept("random", seed=1) != kept("random")
+
+
+def test_kept_captions_depend_on_the_seed_and_the_image_alone() -> None:
+    captions = several(0)
+    assert keep_captions(captions, 5, "random", 0, 7) == keep_captions(captions, 9, "shortest", 0, 7) == tuple(captions)
+    # as first computed: another choice would make other shards of the same recipe
+    found = [[captions.index(c) for c in keep_captions(captions, 2, "random", 3, image)] for image in (-1, 0, 2**62)]
+    assert found == [[0, 1], [2, 4], [0, 1]]
+    counts = Counter(c for image in range(2000) for c in keep_captions(captions, 2, "random", 3, image))
+    assert all(abs(count - 800) < 100 for count in counts.values()) and len(counts) == 5  # 800 +- 4.5 deviations of 22

@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel
 
 from t2icli.data import prepare as prepare_module
 from t2icli.data import shards as shards_module
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shards import Shard, ShardFolder
 from t2icli.errors import DataError, DiskFull, UserError
 
 
@@ -118,7 +118,7 @@ def test_kill_9_and_the_same_command_again(prepared, tiny_bert: Path, tmp_path: 
 
 def test_a_disk_that_cannot_hold_it(prepared, pictures: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(DiskFull, match=r"GB are needed and 0\.00 GB are free"):
+    with pytest.raises(DiskFull, match=r"about 4\.0 MB are needed and 0\.0 MB are free"):
         prepared(pictures, tmp_path / "out")
 
 
@@ -134,10 +134,22 @@ def test_a_disk_that_fills_up(prepared, pictures: Path, tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(shards_module, "write_atomically", filling)
-        with pytest.raises(DiskFull, match="no space left on the disk; finished shards are kept"):
+        frees = iter([8_000_000, 1_000_000])  # bytes, before and after
+        patch.setattr(prepare_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=next(frees)))
+        with pytest.raises(DiskFull) as told:
             prepared(pictures, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").glob("*.h5")] == [written[0].name]
-    prepared(pictures, tmp_path / "out")
+    out = tmp_path / "out"
+    assert str(told.value) == (
+        f"{out}: no space left on the disk; finished shards are kept, and the 3 that are missing need about 3.0 MB "
+        "where 1.0 MB are free: make room for 2.0 MB and run the same command again"
+    )
+    assert [path.name for path in out.glob("*.h5")] == [written[0].name]
+    assert Shard(written[0]).damage() == []
+    kept = written[0].stat().st_mtime_ns
+    prepared(pictures, out)
+    prepared(pictures, tmp_path / "whole")
+    assert content(out) == content(tmp_path / "whole")
+    assert written[0].stat().st_mtime_ns == kept
 
 
 def test_captions_that_are_nothing(prepared, pictures: Path, tmp_path: Path) -> None:

@@ -1,42 +1,91 @@
-"""COCO 2014 captions: train2014/, val2014/ and annotations/ as cocodataset.org packs them."""
+"""COCO 2014 captions: train2014/, val2014/ and annotations/ as cocodataset.org packs them.
+
+The split is COCO's own, or Karpathy's for captioning: 113,287 images to train on, 5,000 to validate and 5,000 to test.
+What readers of other folders need too stands at the end: whether a name or a link leads out of where it belongs.
+"""
 
 import contextlib
 import io
 import json
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t2icli.data.source import Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section
 
 ANNOTATIONS = "annotations_trainval2014.zip"
+KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
+FOLDERS = ("train2014", "val2014")
+PUBLISHED = {  # images; with each the papers count its first five captions
+    "official": {"train": 82_783, "val": 40_504},
+    "karpathy": {"train": 113_287, "val": 5_000, "test": 5_000},
+}
+CAPTIONS = 5
+KARPATHYS = {"train": "train", "restval": "train", "val": "val", "test": "test"}  # his word for a split -> ours
+LARGE = ("segmentation", "tokens", "sentids", "imgid", "sentid")  # what annotation files say and nobody here reads
+INT64 = 2**63  # ids are stored as signed numbers of 64 bits
+SHOWN = 80  # characters of a name that a message repeats
 
 
 class Config(Section):
-    """COCO needs nothing but its files."""
+    """The [reader] table."""
+
+    split: Literal["official", "karpathy"] = Field(
+        "official", description="COCO's own train and val, or Karpathy's train (with restval), val and test"
+    )
+    karpathy: Path = Field(
+        Path("dataset_coco.json"),
+        description="file of Karpathy's split, absolute or from the root; read for split = 'karpathy' only",
+    )
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An image as an annotation file lists it, nothing of it checked."""
+
+    number: int
+    folder: str
+    name: Any
+    texts: Sequence[Any]
 
 
 def read(config: Config, root: Path | None, seed: int) -> Source:
-    """Captions, boxes and pictures of both splits; nothing here depends on the seed."""
+    """Captions, boxes and pictures of all splits; nothing here depends on the seed."""
     if root is None:
         raise DataError("coco: say where the raw data lies: --root DIR (it holds train2014/, val2014/, annotations/)")
-    require(root)
+    require(root, config)
+    folders = Folders(root, FOLDERS)
     categories: set[str] = set()
-    source = Source("coco", {})
-    for split in ("train", "val"):
-        source.splits[split] = read_split(root, split, source, categories)
+    published = {split: CAPTIONS * images for split, images in PUBLISHED[config.split].items()}
+    source = Source("coco", {}, published=published)
+    boxes = {split: read_boxes(root, split, categories) for split in ("train", "val")}
+    if config.split == "karpathy":
+        everywhere = boxes["train"] | boxes["val"]
+        for split, images in karpathy(root / config.karpathy).items():
+            source.splits[split] = list(records(images, split, config.karpathy.name, folders, everywhere, source))
+    else:
+        for split in ("train", "val"):
+            path = root / "annotations" / f"captions_{split}2014.json"
+            source.splits[split] = list(records(official(path, split), split, path.name, folders, boxes[split], source))
     source.categories = tuple(sorted(categories))
     return source
 
 
-def require(root: Path) -> None:
-    """Name everything that is missing, and where it is to be had."""
-    sources = {f"{split}2014": (f"{split}2014.zip", Path.is_dir) for split in ("train", "val")}
-    sources |= {f"annotations/captions_{s}2014.json": (ANNOTATIONS, Path.is_file) for s in ("train", "val")}
-    missing = [
-        f"  {name}: from {archive}" for name, (archive, is_there) in sources.items() if not is_there(root / name)
-    ]
+def require(root: Path, config: Config) -> None:
+    """Name everything that is missing, and where it is to be had; refuse links that lead out of the root."""
+    needed = {name: (f"{name}.zip", Path.is_dir) for name in FOLDERS}
+    if config.split == "karpathy":
+        needed[str(config.karpathy)] = (KARPATHY, Path.is_file)
+    else:
+        needed |= {f"annotations/captions_{s}2014.json": (ANNOTATIONS, Path.is_file) for s in ("train", "val")}
+    missing = [f"  {name}: from {archive}" for name, (archive, is_there) in needed.items() if not is_there(root / name)]
     if missing:
         lines = "\n".join(missing)
         raise DataError(
@@ -44,37 +93,31 @@ def require(root: Path) -> None:
             "get them at https://cocodataset.org/#download (2014 train images, val images, train/val annotations) "
             f"and unpack them in {root}"
         )
+    # a file of Karpathy's may lie anywhere, because the user names it
+    own = [*needed, *(f"annotations/instances_{split}2014.json" for split in ("train", "val"))]
+    refuse_links(root, [name for name in own if name != str(config.karpathy)])
 
 
-def read_split(root: Path, split: str, source: Source, categories: set[str]) -> list[Record]:
-    """The records of one split in the order of their ids; what cannot be used goes to ``source.left_out``."""
-    folder = root / f"{split}2014"
-    captions_file = root / "annotations" / f"captions_{split}2014.json"
-    captions = load(captions_file)
-    boxes = read_boxes(root / "annotations" / f"instances_{split}2014.json", categories)
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    records = []
-    for number in sorted(captions.imgs):
-        name = captions.imgs[number].get("file_name")
-        if not isinstance(name, str) or unsafe(name):
-            source.leave_out(split, str(name), "the file name is not a path inside the image folder")
-        elif str(PurePosixPath(name)) not in present:
-            source.leave_out(split, name, f"listed in {captions_file.name}, but there is no {folder.name}/{name}")
-        else:
-            texts = [annotation.get("caption") for annotation in captions.imgToAnns.get(number, [])]
-            records.append(
-                Record(number, folder / name, usable(texts, split, name, source), tuple(boxes.get(number, ())))
-            )
-    return records
+def records(
+    images: Iterable[Listed],
+    split: str,
+    listing: str,
+    folders: "Folders",
+    boxes: dict[int, list[Box]],
+    source: Source,
+) -> Iterator[Record]:
+    """The images of a split that are there; what cannot be used goes to ``source.left_out``."""
+    for image in images:
+        reason = folders.refusal(image.folder, image.name, listing)
+        if reason is not None:
+            source.leave_out(split, shown(image.name), reason)
+            continue
+        texts = usable(image.texts, split, image.name, source)
+        path = folders.root / image.folder / image.name
+        yield Record(image.number, path, texts, tuple(boxes.get(image.number, ())))
 
 
-def unsafe(name: str) -> bool:
-    """Whether a file name leads out of its folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name or ":" in path.parts[0]
-
-
-def usable(texts: list[Any], split: str, image: str, source: Source) -> tuple[str, ...]:
+def usable(texts: Sequence[Any], split: str, image: str, source: Source) -> tuple[str, ...]:
     """The captions that are text, in the order of the file."""
     kept = []
     for text in texts:
@@ -86,8 +129,20 @@ def usable(texts: list[Any], split: str, image: str, source: Source) -> tuple[st
     return tuple(kept)
 
 
-def read_boxes(path: Path, categories: set[str]) -> dict[int, list[Box]]:
+# ---------------------------------------------------------------------------- COCO's own files
+
+
+def official(path: Path, split: str) -> Iterator[Listed]:
+    """The images of a caption file in the order of their ids."""
+    captions = load(path)
+    for number in sorted(captions.imgs):
+        texts = [annotation.get("caption") for annotation in captions.imgToAnns.get(number, ())]
+        yield Listed(number, f"{split}2014", captions.imgs[number].get("file_name"), texts)
+
+
+def read_boxes(root: Path, split: str, categories: set[str]) -> dict[int, list[Box]]:
     """Boxes by image id; none where the instances file is absent, for captions alone are enough to train."""
+    path = root / "annotations" / f"instances_{split}2014.json"
     if not path.is_file():
         return {}
     instances = load(path)
@@ -103,16 +158,171 @@ def read_boxes(path: Path, categories: set[str]) -> dict[int, list[Box]]:
 
 
 def load(path: Path) -> Any:
-    """A COCO file through pycocotools, whose prints are kept off stdout."""
+    """A COCO file through pycocotools, without outlines and whose prints are kept off stdout."""
     from pycocotools.coco import COCO
 
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            index = COCO(str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise DataError(f"{path}: not valid JSON ({fault}); was it cut short while unpacking?") from None
-    except (KeyError, TypeError, AssertionError) as fault:
+            index = COCO()
+            index.dataset = read_json(path)
+            require_ids(
+                path, index.dataset
+            )  # first, because pycocotools lets the last of equal ids win and says nothing
+            index.createIndex()
+    except (KeyError, TypeError, AttributeError) as fault:
         raise DataError(f"{path}: not an annotation file of COCO ({fault!r})") from None
     if not index.imgs:
         raise DataError(f"{path}: lists no images")
     return index
+
+
+def read_json(path: Path) -> Any:
+    """An annotation file without what is large in it, so that no more than its text is ever in memory."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return json.load(file, object_hook=lambda entry: {k: v for k, v in entry.items() if k not in LARGE})
+    except (ValueError, RecursionError) as fault:
+        raise DataError(f"{path}: not valid JSON ({fault}); was it cut short while unpacking?") from None
+
+
+def require_ids(path: Path, content: dict[str, Any]) -> None:
+    """Refuse ids of images and annotations that are no numbers of 64 bits, or that are given twice."""
+    for table in ("images", "annotations"):
+        seen: set[int] = set()
+        repeated = []
+        for entry in content.get(table, ()):
+            number = entry["id"]
+            if type(number) is not int or not -INT64 <= number < INT64:
+                raise DataError(f"{path}: {table}: the id {shown(number)} should be a whole number of at most 64 bits")
+            if number in seen:
+                repeated.append(number)
+            seen.add(number)
+        if repeated:
+            raise DataError(
+                f"{path}: {table}: {len(repeated):,} ids are given more than once, first {repeated[0]}; "
+                "every id should be there once: were two files joined?"
+            )
+
+
+# ---------------------------------------------------------------------------- Karpathy's file
+
+
+class Sentence(BaseModel):
+    """A caption in Karpathy's file."""
+
+    model_config = ConfigDict(strict=True)
+
+    raw: str
+
+
+class KarpathyImage(BaseModel):
+    """An image in Karpathy's file."""
+
+    model_config = ConfigDict(strict=True)
+
+    filepath: Literal["train2014", "val2014"]
+    filename: str
+    cocoid: Annotated[int, Field(ge=-INT64, lt=INT64)]
+    split: Literal["train", "restval", "val", "test"]
+    sentences: list[Sentence]
+
+
+def karpathy(path: Path) -> dict[str, list[Listed]]:
+    """The images of every split in the order of their ids; restval is trained on, as everybody does."""
+    content = read_json(path)
+    entries = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f'{path}: not Karpathy\'s file of COCO; it should be like {{"images": [...]}}; see {KARPATHY}')
+    splits: dict[str, list[Listed]] = {split: [] for split in PUBLISHED["karpathy"]}
+    seen: set[int] = set()
+    for place, entry in enumerate(entries):
+        try:
+            image = KarpathyImage.model_validate(entry)
+        except ValidationError as fault:
+            first = fault.errors()[0]
+            where = ".".join(map(str, ("images", place, *first["loc"])))
+            raise DataError(f"{path}: {where}: {first['msg']}; is it dataset_coco.json of {KARPATHY}?") from None
+        if image.cocoid in seen:
+            raise DataError(
+                f"{path}: images.{place}: the cocoid {image.cocoid} is given twice; it should be there once"
+            )
+        seen.add(image.cocoid)
+        texts = [sentence.raw for sentence in image.sentences]
+        splits[KARPATHYS[image.split]].append(Listed(image.cocoid, image.filepath, image.filename, texts))
+    return {split: sorted(images, key=lambda image: image.number) for split, images in splits.items()}
+
+
+# ---------------------------------------------------------------------------- names and links
+
+
+class Folders:
+    """What lies in the image folders of a root, looked at once: asking for every image by itself takes minutes."""
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        self.root = root
+        self.files = {
+            name: {f"{below}{file}": out for below, file, out in files_below(root, root / name)} for name in names
+        }
+
+    def refusal(self, folder: str, name: Any, listing: str) -> str | None:
+        """Why an image that ``listing`` names cannot be used, if so."""
+        if not isinstance(name, str) or unsafe(name):
+            return "the file name is not a path inside the image folder"
+        leads_out = self.files[folder].get(str(PurePosixPath(name)))
+        if leads_out is None:
+            return f"listed in {listing}, but there is no {folder}/{shown(name)}"
+        return "is a symbolic link that leads out of the root" if leads_out else None
+
+
+def files_below(root: Path, top: Path) -> Iterator[tuple[str, str, bool]]:
+    """Every file below ``top``: its folder (empty, or with a slash at its end), its name, and whether it leads out.
+
+    The last is true of a symbolic link that ends outside of ``root``.
+    Folders come in the order of their names. Links to folders are not followed, so that no circle has to be feared.
+    """
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        deeper = []
+        try:
+            with os.scandir(top / folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        deeper.append(f"{folder}{entry.name}/")
+                    elif entry.is_symlink():
+                        out = leads_out(root, Path(entry.path))
+                        if out or Path(entry.path).is_file():
+                            yield folder, entry.name, out
+                    elif entry.is_file():
+                        yield folder, entry.name, False
+        except OSError as fault:
+            raise DataError(f"{top / folder}: the folder cannot be listed: {fault.strerror}") from None
+        pending += sorted(deeper, reverse=True)
+
+
+def leads_out(root: Path, path: Path) -> bool:
+    """Whether a path, its links followed, ends outside of ``root``."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def refuse_links(root: Path, names: Iterable[str]) -> None:
+    """Say so where a file or folder of the root is a link out of it."""
+    for name in names:
+        if leads_out(root, root / name):
+            raise DataError(
+                f"{root / name}: is a symbolic link that leads out of {root}; put the files themselves there, "
+                "or give --root the folder that holds them"
+            )
+
+
+def unsafe(name: str) -> bool:
+    """Whether a file name leads out of its folder, or has characters that no name of an image has."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    strange = any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
+    return path.is_absolute() or ".." in path.parts or not path.parts or strange or ":" in path.parts[0]
+
+
+def shown(name: object) -> str:
+    """A name from a file as a message may repeat it: printable, and not long."""
+    text = str(name) if len(str(name)) <= SHOWN else f"{str(name)[:SHOWN]}..."
+    return text if text.isprintable() else ascii(text)

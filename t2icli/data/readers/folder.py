@@ -1,25 +1,42 @@
-"""A user's own pictures with captions: a folder, and the captions in one of three forms.
+"""A folder of pictures with captions, loose ones and those in WebDataset tars alike.
+
+Loose pictures have their captions in one of three forms, of which the first that is there is taken:
 
     captions.jsonl   {"file": "a.jpg", "captions": ["...", "..."], "class": 3}   one line a picture; class optional
     captions.csv     file,caption                                                a line a caption, with this header
     NAME.txt         beside NAME.jpg                                             one caption a line
 
-The first that is there is taken. Splits are by the hash of the file's name, so that adding pictures moves none.
+Tars bring their captions with them (``t2icli/data/tars.py``). Splits are by the hash of the file's name, or of the
+tar's with the sample's key, so that adding pictures or tars moves none. Nothing outside the folder is read: symbolic
+links to files inside it are followed, those out of it are left out, and those to folders are passed over.
 """
 
 import csv
 import hashlib
-import io
+import itertools
+import os
+import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from t2icli.data.images import SUFFIXES
 from t2icli.data.source import Record, Source
+from t2icli.data.tars import (
+    CLASS_LIMIT,
+    ENDINGS,
+    TEXT_LIMIT,
+    captions_in,
+    leads_out,
+    read_tar,
+    shown,
+    without_lone_surrogates,
+)
 from t2icli.errors import DataError
 from t2icli.recipe import Section
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMS = "captions.jsonl, captions.csv, or NAME.txt beside each NAME.jpg"
 
 
@@ -36,7 +53,15 @@ class Line(BaseModel):
 
     file: str
     captions: list[str]
-    class_index: int = Field(-1, alias="class", ge=-1)
+    class_index: int = Field(-1, alias="class", ge=-1, le=CLASS_LIMIT)
+
+
+@dataclass
+class Found:
+    """What lies in a folder, by the paths inside it."""
+
+    pictures: set[str] = field(default_factory=set)
+    tars: list[str] = field(default_factory=list)
 
 
 def read(config: Config, root: Path | None, seed: int) -> Source:
@@ -45,48 +70,163 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
         raise DataError("folder: --root DIR is needed: the folder with your pictures and their captions")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder of pictures")
-    pictures = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix.lower() in SUFFIXES}
-    if not pictures:
-        raise DataError(f"{root}: holds no pictures ({', '.join(SUFFIXES)})")
     source = Source("folder", {"train": [], "val": []})
-    described: dict[str, Line] = {}
-    for line in lines(root, pictures):
-        reason = refusal(line, pictures, described)
-        if reason is None:
-            described[line.file] = line
-        else:
-            source.leave_out("all", line.file, reason)
-    for name in sorted(pictures - described.keys()):
-        source.leave_out("all", name, "has no caption")
-    if not described:
-        raise DataError(f"{root}: {len(pictures):,} pictures, and none has a caption; give {FORMS}")
-    for number, (name, line) in enumerate(sorted(described.items()), start=1):
+    found = look(root, source)
+    if not found.pictures and not found.tars:
+        raise DataError(f"{root}: holds no pictures ({', '.join(SUFFIXES)}) and no .tar of them")
+    records = loose(root, found.pictures, source)
+    for tar in sorted(found.tars):
+        records |= packed(root, tar, source)
+    if not records:
+        where = f"{len(found.pictures):,} pictures" + (f" and {len(found.tars):,} tars" if found.tars else "")
+        reasons = "".join(f"; {line['image']}: {line['reason']}" for line in source.left_out[:1])
+        raise DataError(f"{root}: {where}, and none has a caption; give {FORMS}{reasons}")
+    for number, (name, record) in enumerate(sorted(records.items()), start=1):
         split = "val" if place_of(name) < config.val_share else "train"
-        captions = tuple(caption for caption in line.captions if caption.strip())
-        source.splits[split].append(Record(number, root / name, captions, class_index=line.class_index))
+        source.splits[split].append(replace(record, id=number))
     return source
 
 
-def lines(root: Path, pictures: set[str]) -> Iterator[Line]:
-    """What the folder says about its pictures."""
-    if (root / "captions.jsonl").is_file():
-        yield from from_jsonl(root / "captions.jsonl")
-    elif (root / "captions.csv").is_file():
-        yield from from_csv(root / "captions.csv")
-    else:
-        for name in sorted(pictures):
-            beside = (root / name).with_suffix(".txt")
-            if beside.is_file():
-                yield Line(file=name, captions=text_of(beside).splitlines(), **{"class": -1})
+def look(root: Path, source: Source) -> Found:
+    """Pictures and tars of a folder and its subfolders; a tar that is none, or lies elsewhere, ends the reading."""
+    found, base = Found(), root.resolve()
+    for folder, subfolders, files in os.walk(root):
+        inside = Path(folder).relative_to(root)
+        for file in (*files, *subfolders):
+            is_tar = file.lower().endswith(ENDINGS) and file not in subfolders
+            if not is_tar and not file.lower().endswith(SUFFIXES):
+                continue
+            path, name = Path(folder, file), (inside / file).as_posix()
+            reason = outside(path, base) or (None if shown(name) == name else "its name is not UTF-8")
+            if reason and is_tar:
+                raise DataError(f"{shown(str(path))}: {reason}; a tar of pictures should lie in the folder itself")
+            if reason:
+                source.leave_out("all", shown(name), reason)
+            elif is_tar:
+                found.tars.append(name)
+            else:
+                found.pictures.add(name)
+    return found
+
+
+def outside(path: Path, base: Path) -> str | None:
+    """Why a path, whose folders are no links, is no file inside ``base`` (a resolved folder), if so."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            if not path.resolve(strict=True).is_relative_to(base):
+                return "is a symbolic link out of the folder"
+            mode = path.stat().st_mode
+    except (OSError, RuntimeError):  # RuntimeError: links in a circle
+        return "is a symbolic link that leads nowhere"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return None if stat.S_ISREG(mode) else "is a pipe, a socket or a device"
+
+
+def packed(root: Path, tar: str, source: Source) -> dict[str, Record]:
+    """What a tar holds, by the tar's name and the sample's key."""
+    path = root / tar
+    return {
+        f"{tar}/{sample.key}": Record(
+            0,
+            path,
+            unrepeated(sample.captions, f"{tar}/{sample.member}", source),
+            class_index=sample.class_index,
+            part=sample.part,
+            member=sample.member,
+        )
+        for sample in read_tar(path, lambda member, reason: source.leave_out("all", f"{tar}/{member}", reason))
+    }
+
+
+def loose(root: Path, pictures: set[str], source: Source) -> dict[str, Record]:
+    """What is said of loose pictures, by their names; those of which nothing is said are left out."""
+    described: dict[str, Record] = {}
+    refused: set[str] = set()
+    for line in lines(root, pictures, source, refused):
+        reason = refusal(line, pictures, described)
+        if reason is None:
+            captions = unrepeated(tuple(filter(str.strip, line.captions)), line.file, source)
+            described[line.file] = Record(0, root / line.file, captions, class_index=line.class_index)
+        else:
+            source.leave_out("all", line.file, reason)
+    for name in sorted(pictures - described.keys() - refused):
+        source.leave_out("all", name, "has no caption")
+    return described
+
+
+def unrepeated(captions: tuple[str, ...], image: str, source: Source) -> tuple[str, ...]:
+    """Captions without those that are there twice, which would be trained on twice as often."""
+    kept = tuple(dict.fromkeys(captions))
+    for _ in range(len(captions) - len(kept)):
+        source.leave_out("all", image, "caption is there twice", caption=True)
+    return kept
+
+
+def lines(root: Path, pictures: set[str], source: Source, refused: set[str]) -> Iterator[Line]:
+    """What the folder says about its loose pictures; ``refused`` gets those whose NAME.txt cannot be used."""
+    base = root.resolve()
+    for name, form in (("captions.jsonl", from_jsonl), ("captions.csv", from_csv)):
+        path = root / name
+        if os.path.lexists(path):
+            reason = outside(path, base)
+            if reason:
+                raise DataError(f"{path}: {reason}; the captions should be a file in the folder itself")
+            yield from form(path)
+            return
+    for name in sorted(pictures):
+        beside = (root / name).with_suffix(".txt")
+        if not os.path.lexists(beside):
+            continue
+        try:
+            yield Line(file=name, captions=captions_beside(beside, base), **{"class": -1})
+        except DataError as fault:
+            refused.add(name)
+            source.leave_out("all", name, str(fault))
+
+
+def captions_beside(path: Path, base: Path) -> list[str]:
+    """The lines of NAME.txt; a ``DataError`` says why it is not read."""
+    reason = outside(path, base)
+    if reason:
+        raise DataError(f"{path.name} {reason}")
+    size = path.stat().st_size
+    if size > TEXT_LIMIT:
+        raise DataError(f"{path.name} is {size:,} bytes long; the captions of a picture may take {TEXT_LIMIT:,}")
+    try:
+        return captions_in(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as fault:
+        raise not_utf8(path.name, fault.start) from None
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of UTF-8 text from 1, one in memory at a time; one too long to be of one picture is not even read."""
+    start = 0
+    with path.open("rb") as file:
+        for number in itertools.count(1):
+            raw = file.readline(TEXT_LIMIT + 1)
+            if not raw:
+                return
+            if len(raw) > TEXT_LIMIT:
+                raise DataError(f"{path}: line {number} is longer than {TEXT_LIMIT:,} bytes; a line is of one picture")
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError as fault:
+                raise not_utf8(path, start + fault.start) from None
+            if "\0" in text:
+                raise DataError(f"{path}: line {number} holds a NUL; save the captions as UTF-8 text, not as UTF-16")
+            start += len(raw)
+            yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
 def from_jsonl(path: Path) -> Iterator[Line]:
     """Lines of captions.jsonl; the first that cannot be understood ends the reading."""
-    for number, text in enumerate(text_of(path).splitlines(), start=1):
+    for number, text in numbered_lines(path):
         if not text.strip():
             continue
         try:
-            yield Line.model_validate_json(text)
+            yield Line.model_validate_json(without_lone_surrogates(text))
         except ValidationError as fault:
             first = fault.errors()[0]
             where = ".".join(map(str, first["loc"])) or "line"
@@ -98,13 +238,24 @@ def from_jsonl(path: Path) -> Iterator[Line]:
 
 def from_csv(path: Path) -> Iterator[Line]:
     """captions.csv, the captions of a picture gathered."""
-    rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
-    header = rows.fieldnames or []
-    if "file" not in header or "caption" not in header:
-        raise DataError(f"{path}: its first line is {','.join(header)!r}; it should name the columns file and caption")
+    rows = csv.DictReader((text for _, text in numbered_lines(path)), strict=True)
     gathered: dict[str, list[str]] = {}
-    for row in rows:
-        gathered.setdefault(row["file"] or "", []).append(row["caption"] or "")
+    try:
+        header = rows.fieldnames or []
+        if "file" not in header or "caption" not in header:
+            found = ",".join(header)
+            raise DataError(f"{path}: its first line is {found!r}; it should name the columns file and caption")
+        for row in rows:
+            if None in row:
+                raise DataError(
+                    f"{path}: line {rows.line_num} has more than the {len(header)} columns of the first line; "
+                    "put captions with a comma between quotation marks"
+                )
+            gathered.setdefault(row["file"] or "", []).append(row["caption"] or "")
+    except csv.Error as fault:
+        raise DataError(
+            f"{path}: line {rows.reader.line_num}: {fault}; is a quotation mark left open before it?"
+        ) from None
     for name, captions in gathered.items():
         yield Line(file=name, captions=captions, **{"class": -1})
 
@@ -114,13 +265,17 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as fault:
-        raise DataError(f"{path}: byte {fault.start} is not UTF-8; save the captions as UTF-8 text") from None
+        raise not_utf8(path, fault.start) from None
 
 
-def refusal(line: Line, pictures: set[str], described: dict[str, Line]) -> str | None:
+def not_utf8(path: Path | str, place: int) -> DataError:
+    """What is said of a file that is no UTF-8 text."""
+    return DataError(f"{path}: byte {place} is not UTF-8; save the captions as UTF-8 text")
+
+
+def refusal(line: Line, pictures: set[str], described: dict[str, Record]) -> str | None:
     """Why a picture's captions cannot be used, if so."""
-    name = PurePosixPath(line.file)
-    if name.is_absolute() or ".." in name.parts:
+    if leads_out(line.file):
         return "its name leads out of the folder"
     if line.file not in pictures:
         return "is described, but no such picture is there"

@@ -27,5 +27,5 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
     root = root or DEFAULT_ROOT
     scenes.draw(root, config.size, config.train, config.val, seed, config.max_objects)
     source = coco.read(coco.Config(), root, seed)
-    source.dataset = "scenes"
+    source.dataset, source.published = "scenes", {}
     return source
