@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from t2icli.data.bert import Encoded
@@ -128,10 +129,15 @@ class Builder:
     def add_captions(self, records: list[Record], row: int, captions: list[StoredCaption], report: "Report") -> None:
         """Encode the captions of pictures whose rows begin at ``row``."""
         texts = [(row + i, text) for i, record in enumerate(records) for text in record.captions]
-        encoded = self.encoder.encode([text for _, text in texts], self.settings.text.pad_sum) if texts else []
-        for (image, text), caption in zip(texts, encoded, strict=True):
+        if not texts:
+            return
+        encoded = self.encoder.encode([text for _, text in texts], self.settings.text.pad_sum)
+        # one block a group: thousands of small arrays between BERT's large ones would hold three times their memory
+        block = np.concatenate([caption.words for caption in encoded])
+        parts = np.split(block, np.cumsum([len(caption.words) for caption in encoded])[:-1])
+        for (image, text), caption, words in zip(texts, encoded, parts, strict=True):
             report.truncated_captions += caption.truncated
-            captions.append(StoredCaption(image, text, caption.tokens, caption.words, caption.pad_sum))
+            captions.append(StoredCaption(image, text, caption.tokens, words, caption.pad_sum))
 
 
 class Report:

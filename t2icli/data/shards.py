@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest
+from t2icli.data.shard_index import check_index
 from t2icli.data.source import Box
 from t2icli.errors import DataError
 from t2icli.storage import sha256, write_atomically
@@ -147,7 +148,9 @@ def lay_out(path: Path, columns: dict[str, Column], attributes: dict[str, str | 
         for name, column in columns.items():
             file.create_dataset(name, column.shape, column.kind, dcpl=allocated, track_times=False)
         for key, value in attributes.items():
-            file.attrs[key] = value
+            # text of fixed length: of variable length it would lie in HDF5's global heap, which has no checksum,
+            # and in which one flipped byte makes the library search for ever
+            file.attrs[key] = np.bytes_(value.encode()) if isinstance(value, str) else value
         return {name: file[name].id.get_offset() for name in columns}
 
 
@@ -197,13 +200,15 @@ class Shard:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 small = {name: file[name][...] for name in self.SMALL}
+                check_index(small, {name: len(file[name]) for name in self.LARGE if name in file})
                 large = {}
                 for name in self.LARGE:
                     if name in file:
                         data = file[name]
                         large[name] = (data.id.get_offset() or 0, int(np.prod(data.shape[1:])), data.dtype)
-                return dict(file.attrs), small, large
-        except (OSError, KeyError, RuntimeError) as fault:
+                attributes = {key: v.decode() if isinstance(v, bytes) else v for key, v in file.attrs.items()}
+                return attributes, small, large
+        except (OSError, KeyError, RuntimeError, ValueError) as fault:
             reason = "no such file" if isinstance(fault, FileNotFoundError) else " ".join(str(fault).split())
             raise DataError(
                 f"{self.path}: not a readable shard ({reason}); delete it and run the same 't2i prepare' again"
@@ -260,6 +265,8 @@ class Shard:
         small = self._index[1]
         start, stop = small["object/offset"][row : row + 2]
         names = json.loads(self.attributes["categories"])
+        if any(not 0 <= category < len(names) for category in small["object/category"][start:stop]):
+            raise DataError(f"{self.path}: image {row} (id {self.ids[row]}): damaged, a box of an unknown category")
         pairs = zip(small["object/category"][start:stop], small["object/box"][start:stop], strict=True)
         return [Box(names[category], *map(float, box)) for category, box in pairs]
 
@@ -280,7 +287,11 @@ class Shard:
     def text(self, caption: int) -> str:
         """A caption in words."""
         start, stop = self._index[1]["caption/text_offset"][caption : caption + 2]
-        return self._fetch("caption/text_bytes", int(start), int(stop), f"caption {caption}").tobytes().decode()
+        data = self._fetch("caption/text_bytes", int(start), int(stop), f"caption {caption}").tobytes()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as fault:
+            raise DataError(f"{self.path}: caption {caption}: damaged, not valid UTF-8 ({fault.reason})") from None
 
     def token_count(self, caption: int) -> int:
         """Tokens of a caption, [CLS] and [SEP] included."""

@@ -182,6 +182,37 @@ def test_a_flipped_byte_of_the_index_is_an_error_or_harmless(place: float, bits:
         assert FILE in str(fault)
 
 
+def test_nothing_lies_in_the_part_of_hdf5_that_has_no_checksum(tmp_path: Path) -> None:
+    """In a global heap, where text of variable length lies, one flipped byte can make HDF5 search for ever."""
+    assert b"GCOL" not in (folder_with(ONE, tmp_path / "out") / FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("column", "item", "message"),
+    [
+        ("image/offset", 1, "not a readable shard .*image/offset does not fit what it points into"),
+        ("object/offset", 2, "not a readable shard .*object/offset does not fit what it points into"),
+        ("caption/text_offset", 3, "not a readable shard .*caption/text_offset does not fit what it points into"),
+        ("caption/token_offset", 0, "not a readable shard .*caption/token_offset does not fit what it points into"),
+        ("caption/image", 1, "not a readable shard .*caption/image does not fit the number of images"),
+        ("object/category", 1, r"image 1 \(id 8\): damaged, a box of an unknown category"),
+        ("caption/text_bytes", 2, "caption 0: damaged, not valid UTF-8"),
+    ],
+)
+def test_the_highest_bit_of_what_points_elsewhere(column: str, item: int, message: str, tmp_path: Path) -> None:
+    folder = folder_with(ONE, tmp_path / "out")
+    with h5py.File(folder / FILE) as file:
+        width = file[column].dtype.itemsize
+        place = file[column].id.get_offset() + (item + 1) * width - 1
+    whole = bytearray((folder / FILE).read_bytes())
+    whole[place] ^= 0x80
+    (folder / FILE).write_bytes(whole)
+    with pytest.raises(DataError, match=f"{FILE}: {message}"):
+        read_everything(ShardFolder(folder, "val").shard(0))
+    with pytest.raises(DataError, match=FILE):
+        verify(folder)
+
+
 @rules
 @given(row=st.integers(0, 2), place=st.integers(0, 39), bits=st.integers(1, 255))
 def test_a_flipped_byte_of_a_picture_is_named_with_shard_and_row(
