@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     A kill at any moment leaves the old file or the new one; a failed write leaves no half of one behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # by chance: process numbers are the same in two containers, or on two machines that share the folder
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         write(temporary)
         with temporary.open("rb") as file:

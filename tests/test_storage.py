@@ -1,6 +1,6 @@
 """Files are whole or not there."""
 
-import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -32,11 +32,12 @@ def interrupted(temporary: Path) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full takes no byte, as a full disk."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    (tmp_path / f".a.{os.getpid()}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "known")
+    (tmp_path / ".a.known.tmp").symlink_to("/dev/full")
     with pytest.raises(SystemExit) as end, ending():
         write_text(tmp_path / "a", "x" * 100_000)
     assert end.value.code == 8

@@ -329,7 +329,7 @@ def test_a_flipped_byte_anywhere_is_found(prepared, pictures: Path, tmp_path: Pa
         FIRST: list(range(1, len(whole), len(whole) // 40)),
     }
     offsets = shard._index[1]["image/offset"].tobytes()
-    places["places of pictures"] = [whole.index(offsets) + 14, whole.index(offsets) + 15]
+    places["image/offset does not fit what it points into"] = [whole.index(offsets) + 14, whole.index(offsets) + 15]
     for message, where in places.items():
         for place in where:
             content = bytearray(whole)
