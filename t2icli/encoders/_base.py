@@ -1,5 +1,6 @@
 """What every encoder that ``t2i pretrain-encoders`` trains offers to its loop."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,7 +59,7 @@ class Phase:
     )
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Networks that are trained on real images and captions, and frozen when a generator is trained.
 
     A file of the folder exports ``Config`` (the recipe's [model] table), and ``build(config, vocabulary, weights)``:
@@ -72,13 +73,13 @@ class Encoder(nn.Module):
     vocabulary: Vocabulary
     used: tuple[Found, ...] = ()  # pretrained weights that it began with, for the run's card
 
+    @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """How it is trained, one phase after the other."""
-        raise NotImplementedError
 
+    @abstractmethod
     def validate(self, held_out: Iterable[Pairs]) -> Mapping[str, float]:
         """How well it does on held-out pairs (batches in a fixed order), in evaluation mode."""
-        raise NotImplementedError
 
 
 class Matcher(Encoder):
@@ -87,6 +88,6 @@ class Matcher(Encoder):
     text: WordEncoder
     gammas: tuple[float, float, float]  # sharpness of a word's look at regions, of pooling words, and of scores
 
+    @abstractmethod
     def read_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``(B, 3, S, S)`` in [-1, 1] to regions ``(B, R, D)`` and whole ``(B, D)``."""
-        raise NotImplementedError

@@ -1,5 +1,6 @@
 """What every system offers to the training loop."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from t2icli.batch import Batch, Fake, Text
 Losses = dict[str, Tensor]  # name -> scalar, already weighted; their sum is what is minimised
 
 
-class System(nn.Module):
+class System(nn.Module, ABC):
     """A generator, its discriminator (an ``nn.ModuleList`` when there are several) and their losses.
 
     A subclass sets the three attributes and writes the three methods. It never calls backward, steps an
@@ -21,17 +22,17 @@ class System(nn.Module):
     discriminator: nn.Module
     noise_dim: int
 
+    @abstractmethod
     def generate(self, text: Text, noise: Tensor) -> Fake:
         """Images for captions; noise ``(B, noise_dim)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def d_losses(self, batch: Batch, fake: Fake) -> Losses:
         """What the discriminator minimises."""
-        raise NotImplementedError
 
+    @abstractmethod
     def g_losses(self, batch: Batch, fake: Fake) -> Losses:
         """What the generator minimises, without the recipe's terms."""
-        raise NotImplementedError
 
     def drawing_noise(self, noise: Tensor) -> Tensor:
         """What ``generate`` is given when pictures are drawn for people and scores, from standard normal noise."""

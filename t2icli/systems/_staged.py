@@ -4,6 +4,7 @@ Xu et al., "AttnGAN", CVPR 2018, in the form of the released code (taoxugit/Attn
 smoothing, sums over the stages, and mismatched pairs for the conditional answer only.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -67,9 +68,9 @@ class StagedSystem(System):
         )
         orthogonal(self)
 
+    @abstractmethod
     def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
         """A stage after the first, for word vectors of so many numbers; what the systems differ in."""
-        raise NotImplementedError
 
     def generate(self, text: Text, noise: Tensor) -> Fake:
         """An image a stage; ``extras`` hold mu, logvar and the attention maps."""

@@ -1,5 +1,7 @@
 """What every auxiliary loss of the generator offers to the training loop."""
 
+from abc import ABC, abstractmethod
+
 from pydantic import Field, NonNegativeInt
 from torch import Tensor, nn
 
@@ -21,7 +23,7 @@ class TermConfig(Section):
         return ()
 
 
-class Term(nn.Module):
+class Term(nn.Module, ABC):
     """A loss through a frozen network, usable with every system that yields images.
 
     A term file exports ``Config`` and ``build(config, setting, weights)``. The weight of the recipe is applied
@@ -31,6 +33,6 @@ class Term(nn.Module):
     warm_up: int = 0  # real images over which the weight rises from zero; the loop sees to it
     used: tuple[Found, ...] = ()  # pretrained weights, for the run's card and to know the run by
 
+    @abstractmethod
     def forward(self, batch: Batch, fake: Fake) -> Losses:
         """The weighted losses by name."""
-        raise NotImplementedError
