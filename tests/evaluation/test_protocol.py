@@ -1,8 +1,10 @@
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_shards import write_shards
 
 from t2icli.data.shards import ShardFolder
@@ -10,9 +12,11 @@ from t2icli.errors import RecipeError, UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.captions import caption_hash, draw, draw_negatives, negatives_hash
 from t2icli.evaluation.evaluate import NETWORKS, find_metrics
+from t2icli.evaluation.networks import _inception
 from t2icli.evaluation.protocol import Captions, Facts, Negatives, Protocol
 from t2icli.recipe_files import checked
-from t2icli.registry import available
+from t2icli.registry import available, load
+from t2icli.weights import Found
 
 
 def test_the_named_protocols_are_there():
@@ -28,6 +32,27 @@ def test_protocol_loads_and_names_metrics_that_exist(name):
     assert {metric.network for metric in found.values()} <= set(available(NETWORKS))
     if name != "folders":
         assert protocol.seeds == (0, 1, 2)
+
+
+class Anything:
+    """Weights of any name."""
+
+    def find(self, name):
+        return Found(name, Path(name), "0", published=True)
+
+
+@pytest.mark.parametrize("name", protocols.available())
+def test_a_protocol_names_inception_networks_as_they_name_themselves(name, monkeypatch):
+    """Else a result that follows its protocol would carry a star."""
+    monkeypatch.setattr(
+        _inception, "network", lambda name, found, device, variant, prepare, resize, names: (name, resize)
+    )
+    protocol = protocols.load(name)
+    used = {metric.network for metric in find_metrics(protocol.metrics).values() if "inception" in metric.network}
+    for module in used:
+        network, resize = load(NETWORKS, module).load(Anything(), torch.device("cpu"))
+        assert protocol.networks[network] == resize
+    assert bool(used) == (name != "scenes-2k")
 
 
 def tables(name):
