@@ -6,7 +6,6 @@ decide what a score means, so a file found under a published name must have the 
 always carries the hash of what was used. Nothing here imports torch until weights are loaded.
 """
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ from t2icli import registry
 from t2icli.console import progress
 from t2icli.errors import EnvironmentFault, UserError
 from t2icli.known_weights import KNOWN, Known, Model, Published
+from t2icli.storage import sha256
 
 SECONDS_TO_ANSWER = 10.0  # a machine without network should say so soon
 CHUNK = 1 << 20
@@ -100,8 +100,7 @@ def offline() -> str | None:
 def file_hash(path: Path) -> str:
     """SHA-256 of a file of weights."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as fault:
         raise EnvironmentFault(f"{path}: cannot be read: {fault.strerror}") from None
 

@@ -9,12 +9,11 @@ from t2icli import registry
 from t2icli.errors import UserError
 from t2icli.evaluation.features import Features, Network, Pictures
 from t2icli.evaluation.looking import Machine, look
-from t2icli.evaluation.metric import Metric, Score
+from t2icli.evaluation.metric import REAL, Metric, Score
 from t2icli.weights import Weights
 
 METRICS = "t2icli.evaluation.metrics"
 NETWORKS = "t2icli.evaluation.networks"
-REAL = " (real)"  # after a key: the same figure of the real images
 
 
 @dataclass(frozen=True)

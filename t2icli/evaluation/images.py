@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from t2icli.errors import DataError
+from t2icli.storage import sha256
 
 if TYPE_CHECKING:
     from t2icli.data.shards import ShardFolder  # scoring a folder of images should not need HDF5
@@ -24,17 +26,18 @@ FILTER = "PIL bicubic"
 DECODERS = 4  # threads; PIL decodes without holding the interpreter's lock
 
 
-class Images(Dataset[Tensor]):
+class Images(Dataset[Tensor], ABC):
     """A sequence of images of one known size, read by ranges so that a source can work in batches."""
 
     size: tuple[int, int]  # height, width
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """How many there are."""
 
+    @abstractmethod
     def batch(self, start: int, stop: int) -> Tensor:
         """Images ``start`` to ``stop``, (n, 3, H, W) uint8."""
-        raise NotImplementedError
 
     def identity(self, start: int, stop: int) -> Mapping[str, Any] | None:
         """What decides every pixel of images ``start`` to ``stop``, as plain types; ``None``: not known."""
@@ -169,8 +172,7 @@ def image_files(folder: Path) -> list[Path]:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as fault:
         raise DataError(f"{path}: cannot be read: {fault.strerror}") from None
 

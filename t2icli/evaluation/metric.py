@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from t2icli.evaluation.features import Features
 
+REAL = " (real)"  # after a key: the same figure of the real images
+
 
 @dataclass(frozen=True)
 class Score:

@@ -63,7 +63,7 @@ def document(task: Task, outcome: Outcome, machine: Machine) -> dict[str, Any]:
         "target": task.target,
         "generated": sizes(images)
         | task.generated_facts
-        | {"negatives": hidden, "pixels_sha256": {k: v for k, v in outcome.pixels.items() if "real" not in k}},
+        | {"negatives": hidden, "pixels_sha256": pixels_of_generated(task, outcome)},
         "real": real_facts(task, outcome),
         "metrics": entries,
         "protocol_file": task.protocol.model_dump(mode="json"),
@@ -80,6 +80,12 @@ def in_loop(task: Task, entry: Mapping[str, Any]) -> dict[str, bool]:
     if not entry["computed"] or entry["weights"]["sha256"] not in task.trained_with:
         return {}
     return {"in_loop": True}
+
+
+def pixels_of_generated(task: Task, outcome: Outcome) -> dict[str, str]:
+    """Label of every generated side -> hash of its pixels."""
+    labels = [pictures.label for sides in task.sides.values() for pictures in sides.generated]
+    return {label: outcome.pixels[label] for label in labels if label in outcome.pixels}
 
 
 def real_facts(task: Task, outcome: Outcome) -> dict[str, Any] | None:

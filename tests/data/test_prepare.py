@@ -169,17 +169,14 @@ def test_captions_that_are_nothing(prepared, pictures: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_bytes_per_image_at_full_size(prepared, tiny_bert: Path, tmp_path: Path, request) -> None:
-    """256 px with five captions and vectors as wide as BERT-base's stay under 150 kB, on real photographs if here."""
+def test_bytes_per_image_at_full_size(shared: Path, tmp_path: Path) -> None:
+    """256 px with five captions and vectors as wide as BERT-base's stay under 150 kB, on real photographs."""
     wide = tmp_path / "bert"
     config = BertConfig(
         vocab_size=30522, hidden_size=768, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64
     )
     torch.manual_seed(0)
     BertModel(config).save_pretrained(wide)
-    shared = Path(__file__).parents[3] / "shared"
-    if not shared.is_dir():
-        pytest.skip("no shared/ folder with real photographs beside this checkout")
     shutil.copy(shared / "data" / "bert-vocab" / "vocab.txt", wide)
     from t2icli.data.prepare import prepare
     from t2icli.recipe_files import load_data_recipe

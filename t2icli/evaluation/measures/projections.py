@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from t2icli.console import progress
 from t2icli.errors import UserError
 
 AT_ONCE = 50  # directions; 30,000 images on 50 directions take 12 MB a side
@@ -21,10 +22,12 @@ def mind(generated: Tensor, real: Tensor, projections: int = 1000, seed: int = 2
     first, second = (subset(features, count, seed).double() for features in (generated, real))
     directions = torch.randn(projections, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     total = 0.0
-    for some in torch.nn.functional.normalize(directions, dim=1).split(AT_ONCE):
-        # On a line the cheapest transport of equally many points keeps their order.
-        ordered = [(features @ some.T).sort(dim=0).values for features in (first, second)]
-        total += float((ordered[0] - ordered[1]).square().mean(dim=0).sum())
+    with progress("Projections", projections, "directions") as advance:
+        for some in torch.nn.functional.normalize(directions, dim=1).split(AT_ONCE):
+            # On a line the cheapest transport of equally many points keeps their order.
+            ordered = [(features @ some.T).sort(dim=0).values for features in (first, second)]
+            total += float((ordered[0] - ordered[1]).square().mean(dim=0).sum())
+            advance(len(some))
     return 3 * dim * total / projections
 
 

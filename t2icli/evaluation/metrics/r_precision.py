@@ -12,7 +12,7 @@ import torch
 from t2icli.errors import UserError
 from t2icli.evaluation.features import Features
 from t2icli.evaluation.measures import ranking
-from t2icli.evaluation.metric import Metric, Score
+from t2icli.evaluation.metric import REAL, Metric, Score
 
 NEGATIVES = 99  # captions of other pictures that the field compares each picture with
 BEYOND_FIRST = (2, 3, 5)  # ranks counted as well
@@ -26,7 +26,7 @@ def compute(
     truth: dict[str, float] = {}
     if real is not None and can_be_ranked(real, network):
         found = shares(candidate_scores(real, name, network, layer, caption_layer), name)
-        truth = {f"{key} (real)": value for key, value in found.items()}
+        truth = {key + REAL: value for key, value in found.items()}
     scores = []
     for side in generated:
         candidates = candidate_scores(side, name, network, layer, caption_layer)

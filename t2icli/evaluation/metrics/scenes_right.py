@@ -5,9 +5,8 @@ Beside each share stands the same for real drawings: the recogniser itself is ri
 
 from collections.abc import Sequence
 
-from t2icli.evaluation.evaluate import REAL
 from t2icli.evaluation.features import Features
-from t2icli.evaluation.metric import Metric, Score
+from t2icli.evaluation.metric import REAL, Metric, Score
 from t2icli.evaluation.scenes_recogniser import Recognised, shares_right
 
 NETWORK = "scenes_recogniser"

@@ -12,7 +12,7 @@ from typing import Any
 from t2icli.data.scenes import understand
 from t2icli.errors import UserError
 from t2icli.evaluation.features import Features
-from t2icli.evaluation.metric import Metric, Score
+from t2icli.evaluation.metric import REAL, Metric, Score
 from t2icli.evaluation.scenes_recogniser import CATEGORY_NAMES
 from t2icli.evaluation.soa import scores
 from t2icli.evaluation.soa.labels import LABELS, labels_of
@@ -105,8 +105,8 @@ def beside(score: Score, truth: Score | None) -> Score:
     """A generated side's values with those of the real side behind them."""
     if truth is None:
         return score
-    real = {f"{name} (real)": value for name, value in truth.values.items()}
-    return Score({**score.values, **real}, {**score.details, "labels (real)": truth.details["labels"]})
+    real = {name + REAL: value for name, value in truth.values.items()}
+    return Score({**score.values, **real}, {**score.details, f"labels{REAL}": truth.details["labels"]})
 
 
 def label_rows(result: scores.Accuracies, names: Sequence[str]) -> list[dict[str, Any]]:

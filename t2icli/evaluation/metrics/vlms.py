@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from t2icli.evaluation.evaluate import REAL
 from t2icli.evaluation.features import Features
-from t2icli.evaluation.metric import Metric, Score
+from t2icli.evaluation.metric import REAL, Metric, Score
 from t2icli.evaluation.networks.vlm_matcher import SHUFFLED
 
 NETWORK = "vlm_matcher"
@@ -24,7 +23,7 @@ def compute(generated: Sequence[Features], real: Features | None) -> list[Score]
     """All three levels, each with its two references."""
     known = real is not None and real.captions is not None
     truth = {name + REAL: value for name, value in means(real).items()} if known and real is not None else {}
-    return [Score(means(side) | {"vlms_standard_error": standard_error(side)} | truth) for side in generated]
+    return [Score(means(side) | standard_error(side) | truth) for side in generated]
 
 
 def means(side: Features) -> dict[str, float]:
@@ -38,14 +37,14 @@ def mean(side: Features, layer: str) -> float:
     return float(side.of(NETWORK, layer).double().mean())
 
 
-def standard_error(side: Features) -> float:
-    """Of the general score's mean, from ten parts in a fixed random order."""
+def standard_error(side: Features) -> dict[str, float]:
+    """Of the general score's mean, from ten parts in a fixed random order; none where the parts would be too small."""
     scores = side.of(NETWORK, "general").double()
     if len(scores) < 2 * SPLITS:
-        return float("nan")
+        return {}
     order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(0))
     parts = torch.stack([part.mean() for part in scores[order].tensor_split(SPLITS)])
-    return float(parts.std() / SPLITS**0.5)
+    return {"vlms_standard_error": float(parts.std() / SPLITS**0.5)}
 
 
 METRICS = (Metric("vlms", NETWORK, "higher", compute, needs_captions=True, reads_negatives=True),)
