@@ -23,20 +23,20 @@ from t2icli.data.shards import ShardFolder
 from t2icli.recipe_files import load_data_recipe
 
 
-def forget(folder: ShardFolder) -> None:
-    """Ask the kernel to drop the shards from its page cache."""
-    for entry in folder.entries:
-        file = os.open(folder.folder / entry.file, os.O_RDONLY)
-        os.fsync(file)  # what is not on the disk yet cannot be dropped
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(file)
+def forget(path: Path) -> None:
+    """Ask the kernel to drop a file from its page cache."""
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)  # what is not on the disk yet cannot be dropped
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(file)
 
 
 def images_per_second(shards: Path, options: argparse.Namespace, workers: int) -> float:
     """Over ``options.batches`` batches, after as many as the workers fetch ahead."""
     folder = ShardFolder(shards, options.split)
     if options.cold:
-        forget(folder)
+        for entry in folder.entries:
+            forget(shards / entry.file)
     sentence = "masked_mean" if folder.word_dim else None
     batches = Loader(folder, options.size, options.batch, sentence=sentence, workers=workers).batches()
     list(islice(batches, max(1, 2 * workers)))

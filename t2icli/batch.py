@@ -32,19 +32,21 @@ class Pairs:
     captions: tuple[str, ...]  # B texts
     classes: Tensor  # (B,) int64, -1 where the data set has none; images of one class are no negatives of each other
 
-    def to(self, device: torch.device) -> Self:
-        """The same pairs on a device."""
-        image = self.image.to(device, non_blocking=True, memory_format=torch.channels_last)
-        return type(self)(image, self.captions, self.classes.to(device, non_blocking=True))
-
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the loader gives for one update."""
+    """What the loader gives for one update; pictures are bytes until they lie on the device that trains."""
 
-    pairs: Pairs
+    image: Tensor  # (B, 3, S, S) uint8, channels last in memory
+    captions: tuple[str, ...]  # as in ``Pairs``, and so are classes
+    classes: Tensor
     noise: Tensor  # (B, Z) standard normal
     stored: Text | None  # BERT's vectors of the captions; None: a matcher will read them
+
+    def pairs(self, device: torch.device) -> Pairs:
+        """The pictures with their captions, on a device."""
+        image = self.image.to(device, non_blocking=True).float().div_(127.5).sub_(1)
+        return Pairs(image, self.captions, self.classes.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ class MatcherReader:
 
     def loaded(self, loaded: Loaded) -> Text:
         """See ``Reader``."""
-        return self.read(loaded.pairs.captions)
+        return self.read(loaded.captions)
 
     def captions(self, captions: Sequence[str]) -> Text:
         """See ``Reader``; words that the matcher never met are passed over, and said."""

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from t2icli.batch import Loaded, Pairs, Text
+from t2icli.batch import Loaded, Text
 from t2icli.data.shards import Shard, ShardFolder
 from t2icli.data.text import Sentence, collate_text, collate_tokens
 from t2icli.errors import DataError, UserError
@@ -136,21 +136,17 @@ class Batches(Dataset[list[list[Any]]]):
     def images(
         self, places: Sequence[tuple[Shard, int]], where: NDArray[np.float64], mirrored: Sequence[bool]
     ) -> Tensor:
-        """Pictures at the size of the networks: float in [-1, 1]; everything up to there is uint8.
+        """Pictures (B, 3, S, S) uint8 at the size of the networks, channels last in memory.
 
-        By Pillow and numpy, which stay in their thread: torch's would compete with the trainer's for the cores.
+        By Pillow, which stays in its thread: torch's would compete with the trainer's for the cores.
         """
         size, crop = self.sampling.image_size, self.folder.fit == "short"
         pictures = np.empty((len(places), size, size, 3), np.uint8)
         for picture, (shard, row), corner, turned in zip(pictures, places, where, mirrored, strict=True):
             image: Image.Image = Image.open(io.BytesIO(shard.image_bytes(row)))
             image = random_crop(image, size, corner) if crop else shrink(image, size, size)
-            pixels = np.asarray(image)
-            picture[...] = pixels[:, ::-1] if turned else pixels
-        channels_first = pictures.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-        channels_first /= 127.5
-        channels_first -= 1
-        return torch.from_numpy(channels_first)
+            picture[...] = np.asarray(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if turned else image)
+        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -247,7 +243,7 @@ class Loader:
         """From a step on: for each step ``d_steps`` batches of this process, in pinned memory where there is CUDA."""
         for step in self._loader(itertools.count(start_step)):
             yield [
-                Loaded(Pairs(image, tuple(captions), classes), noise, Text(*text) if text else None)
+                Loaded(image, tuple(captions), classes, noise, Text(*text) if text else None)
                 for image, captions, classes, noise, *text in step
             ]
 

@@ -30,7 +30,7 @@ class SampleGrid:
             seed=recipe.train.seed,
         )
         loaded = next(loader.batches(0))[0]
-        self.image, self.text = loaded.pairs.image, trainer.reader.loaded(loaded)
+        self.image, self.text = loaded.pairs(torch.device("cpu")).image, trainer.reader.loaded(loaded)
         self.noise = trainer.system.drawing_noise(loaded.noise.to(device))
 
     @torch.no_grad()

@@ -135,7 +135,7 @@ def batches_from(trainer: Trainer, world: World, step: int) -> Iterator[list[Bat
 
 def complete(reader: Reader, loaded: Loaded, device: torch.device) -> Batch:
     """A loaded batch on the device, its captions read."""
-    pairs = loaded.pairs.to(device)
+    pairs = loaded.pairs(device)
     text = reader.loaded(loaded)
     return Batch(pairs.image, text, loaded.noise.to(device, non_blocking=True), pairs.captions, pairs.classes)
 

@@ -134,7 +134,7 @@ class Pretraining:
         )
         count = max(1, min(self.encoder.validation_images, len(folder)) // size)
         for (loaded,) in islice(loader.batches(), count):
-            yield loaded.pairs.to(self.world.device)
+            yield loaded.pairs(self.world.device)
 
     def update(self, pairs: Pairs) -> dict[str, torch.Tensor]:
         """One step of the current phase."""
@@ -206,7 +206,7 @@ def follow(going: Pretraining, request: StopRequest, loader: Loader, step: int) 
         for (loaded,) in loader.batches(step):
             course.prepare(step)
             torch.manual_seed(hash((clock.seed, step)) % 2**63)
-            means.add(going.update(loaded.pairs.to(going.world.device)))
+            means.add(going.update(loaded.pairs(going.world.device)))
             step += 1
             advance(clock.batch_size)
             images, ends, last = step * clock.batch_size, course.is_last_of_phase(step), step >= course.steps

@@ -24,7 +24,7 @@ def make(shards: Path, **changes: object) -> Loader:
 
 def tensors(loaded: Loaded) -> list[torch.Tensor]:
     text = text_of(loaded)
-    return [loaded.pairs.image, loaded.pairs.classes, loaded.noise, *(getattr(text, f.name) for f in fields(text))]
+    return [loaded.image, loaded.classes, loaded.noise, *(getattr(text, f.name) for f in fields(text))]
 
 
 def text_of(loaded: Loaded) -> Text:
@@ -40,15 +40,19 @@ def same(one: list[Loaded], other: list[Loaded]) -> bool:
 
 def test_shapes_and_ranges(tiny_shards: Path) -> None:
     (first, second) = next(make(tiny_shards).batches())
-    image, text = first.pairs.image, text_of(first)
+    image, text = first.image, text_of(first)
     assert image.shape == (6, 3, 32, 32)
-    assert image.dtype == torch.float32
-    assert -1 <= image.min() < -0.5
-    assert 0.5 < image.max() <= 1
+    assert image.dtype == torch.uint8
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    on_device = first.pairs(torch.device("cpu")).image
+    assert on_device.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(on_device.double(), image.double() / 127.5 - 1, rtol=0, atol=1e-7)
+    assert -1 <= on_device.min() < -0.5
+    assert 0.5 < on_device.max() <= 1
     assert text.words.shape == (6, 16, 12)
     assert text.mask.any(1).all()
-    assert len(first.pairs.captions) == 6 and all(first.pairs.captions)
-    assert first.pairs.classes.tolist() == [-1] * 6
+    assert len(first.captions) == 6 and all(first.captions)
+    assert first.classes.tolist() == [-1] * 6
     assert first.noise.shape == (6, 4)
     assert not torch.equal(first.noise, second.noise)
 
@@ -73,7 +77,7 @@ def test_two_processes_share_the_batch_of_one(tiny_shards: Path) -> None:
 def test_an_epoch_shows_every_image_once_and_chance_has_its_say(tiny_shards: Path) -> None:
     def epoch(number: int, **changes: object) -> list[torch.Tensor]:
         steps = islice(make(tiny_shards, d_steps=1, **changes).batches(4 * number), 4)
-        return [image for (loaded,) in steps for image in loaded.pairs.image]
+        return [image for (loaded,) in steps for image in loaded.image]
 
     def keys(images: list[torch.Tensor]) -> list[float]:
         return [float(image.double().sum()) for image in images]
@@ -102,11 +106,11 @@ def test_sentence_vectors_differ_by_kind(prepared, pictures: Path, tmp_path: Pat
 def test_crops_and_sizes(prepared, pictures: Path, tmp_path: Path) -> None:
     prepared(pictures, tmp_path / "short", "images.fit=short", "images.size=38")
     folder = ShardFolder(tmp_path / "short", "train")
-    images = [next(Loader(folder, 32, 4, flip=False).batches(step))[0].pairs.image for step in range(3)]
+    images = [next(Loader(folder, 32, 4, flip=False).batches(step))[0].image for step in range(3)]
     assert all(image.shape == (4, 3, 32, 32) for image in images)
     prepared(pictures, tmp_path / "square", "images.size=64")
     (batch,) = next(Loader(ShardFolder(tmp_path / "square", "train"), 32, 4).batches())
-    assert batch.pairs.image.shape == (4, 3, 32, 32)
+    assert batch.image.shape == (4, 3, 32, 32)
     with pytest.raises(DataError, match=r"text\.pad_sum=true"):
         Loader(ShardFolder(tmp_path / "square", "train"), 32, 4, sentence="padded_sum")
 
@@ -132,7 +136,7 @@ def test_long_captions_keep_some_words_in_order() -> None:
 def test_without_stored_vectors_captions_are_all_there_is(tiny_shards: Path) -> None:
     (plain,) = next(make(tiny_shards, d_steps=1, sentence=None).batches())
     (stored,) = next(make(tiny_shards, d_steps=1).batches())
-    assert plain.stored is None and plain.pairs.captions == stored.pairs.captions
+    assert plain.stored is None and plain.captions == stored.captions
 
 
 # ---------------------------------------------------------------------------- mirroring
@@ -188,12 +192,12 @@ def test_the_caption_that_is_shown_decides_whether_its_picture_may_be_mirrored(c
     seen: Counter[tuple[bool, bool]] = Counter()
     for step in range(3):
         never, always, unless = (sixteen(folder, step, flip=rule) for rule in (False, True, "unless-sided"))
-        assert never.pairs.captions == always.pairs.captions == unless.pairs.captions
-        for row, caption in enumerate(unless.pairs.captions):
+        assert never.captions == always.captions == unless.captions
+        for row, caption in enumerate(unless.captions):
             sided = "left " in caption
-            drawn = not torch.equal(always.pairs.image[row], never.pairs.image[row])
+            drawn = not torch.equal(always.image[row], never.image[row])
             expected = never if sided else always
-            assert torch.equal(unless.pairs.image[row], expected.pairs.image[row])
+            assert torch.equal(unless.image[row], expected.image[row])
             seen[sided, drawn] += 1
     assert all(seen[sided, drawn] > 2 for sided in (True, False) for drawn in (True, False))
 
@@ -202,8 +206,8 @@ def test_words_that_are_not_shown_decide_too(captioned) -> None:
     """A long caption loses words at random; that its picture is of a side stays true."""
     folder = captioned(lambda number: [f"picture {number} with a dog to the left of a bus"])
     never, unless = (sixteen(folder, flip=rule, max_words=1) for rule in (False, "unless-sided"))
-    assert sum("left" in caption for caption in unless.pairs.captions) < 8
-    assert torch.equal(never.pairs.image, unless.pairs.image)
+    assert sum("left" in caption for caption in unless.captions) < 8
+    assert torch.equal(never.image, unless.image)
 
 
 # ---------------------------------------------------------------------------- which caption
@@ -219,10 +223,10 @@ def test_one_caption_is_always_shown(captioned, rule: str, which: int) -> None:
     folder = captioned(several)
     for step in range(2):
         loaded, chance = sixteen(folder, step, captions=rule), sixteen(folder, step)
-        numbers = [int(caption.split()[-1]) for caption in loaded.pairs.captions]
-        assert list(loaded.pairs.captions) == [several(number)[which] for number in numbers]
+        numbers = [int(caption.split()[-1]) for caption in loaded.captions]
+        assert list(loaded.captions) == [several(number)[which] for number in numbers]
         assert len(set(numbers)) == 16
-        assert torch.equal(loaded.pairs.image, chance.pairs.image) and torch.equal(loaded.noise, chance.noise)
+        assert torch.equal(loaded.image, chance.image) and torch.equal(loaded.noise, chance.noise)
 
 
 def test_a_random_one_of_the_first_five_is_the_default(captioned) -> None:
@@ -231,10 +235,10 @@ def test_a_random_one_of_the_first_five_is_the_default(captioned) -> None:
     seen: Counter[int] = Counter()
     for step in range(6):
         loaded = sixteen(folder, step)
-        for caption in loaded.pairs.captions:
+        for caption in loaded.captions:
             seen[several(int(caption.split()[-1])).index(caption)] += 1
         explicit = sixteen(folder, step, captions="random")
-        assert explicit.pairs.captions == loaded.pairs.captions
+        assert explicit.captions == loaded.captions
     assert len(seen) == 5 and min(seen.values()) > 6
 
 
