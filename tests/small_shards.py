@@ -53,7 +53,7 @@ def write_shards(folder, counts=(5, 4), split="val", dataset="scenes", size=32, 
         entries.append(asdict(ShardEntry(path.name, split, count, len(texts), **sizes)))
         first += count
     recipe = {"images": {"size": size, "fit": "squash"}, "text": {"pad_sum": False}}
-    manifest = {"schema": 1, "dataset": dataset, "shards": entries, "text": asdict(IDENTITY), "recipe": recipe}
+    manifest = {"schema": 2, "dataset": dataset, "shards": entries, "text": asdict(IDENTITY), "recipe": recipe}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 

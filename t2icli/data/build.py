@@ -105,7 +105,7 @@ class Builder:
             done = describe(shard, task)
             same = shard.attributes["plan"] == self.settings.attributes["plan"]
             whole = done.entry.images + len(done.left_out) == len(task.records) and not shard.damage()
-        except (DataError, OverflowError, MemoryError):
+        except DataError:
             return None  # cut short or damaged: it is written anew
         return done if same and whole else None
 

@@ -1,22 +1,29 @@
-"""Shards, schema 1: images, captions, tokens and word vectors packed into one HDF5 file; only this file imports h5py.
+"""Shards, schema 2: images, captions, tokens and word vectors packed into one HDF5 file; only this file imports h5py.
 
     /image/bytes u1[B]   /image/offset i8[N+1]   /image/crc32 u4[N]   /image/id i8[N]
     /image/size u2[N,2] (h, w of the original)   /image/class i4[N] (-1: none)
-    /caption/image u4[C]   /caption/text_bytes u1   /caption/text_offset i8[C+1]   /caption/token i4[T]
-    /caption/token_offset i8[C+1]   /caption/embedding f2[T,D]   /caption/pad_sum f4[C,D] (optional)
+    /caption/image u4[C]   /caption/text_bytes u1   /caption/text_offset i8[C+1]   /caption/text_crc32 u4[C]
+    /caption/token i4[T]   /caption/token_offset i8[C+1]   /caption/token_crc32 u4[C]
+    /caption/embedding f2[T,D]   /caption/embedding_crc32 u4[C]
+    /caption/pad_sum f4[C,D]   /caption/pad_sum_crc32 u4[C]   (both optional)
     /object/offset i8[N+1]   /object/category i4[O]   /object/box f4[O,4] (x, y, w, h)
+
+Every value has a checksum: pictures and captions have theirs item by item in a column beside them, and the attribute
+``index_crc32`` covers the other columns and the attributes.
 
 Every dataset is contiguous and without a filter: JPEGs and float16 vectors do not compress, and a contiguous
 dataset is a range of the file, so that one ``pread`` fetches a picture (a tenth of h5py's time). HDF5 lays
-the file out; the ranges are filled and read by plain system calls, which also makes a full disk an ordinary OSError.
+the file out; the ranges are filled and read by plain system calls.
 """
 
 import json
 import os
+import re
 import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -27,11 +34,25 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest
-from t2icli.data.shard_index import check_index
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, canonical, entries, read_manifest
 from t2icli.data.source import Box
 from t2icli.errors import DataError
 from t2icli.storage import sha256, write_atomically
+
+# Columns that are read item by item, and where each has the checksums of its items.
+CHECKSUMS = {
+    "image/bytes": "image/crc32",
+    "caption/text_bytes": "caption/text_crc32",
+    "caption/token": "caption/token_crc32",
+    "caption/embedding": "caption/embedding_crc32",
+    "caption/pad_sum": "caption/pad_sum_crc32",
+}
+ITEMS = {  # what messages call them
+    "caption/text_bytes": "text",
+    "caption/token": "tokens",
+    "caption/embedding": "vectors",
+    "caption/pad_sum": "sum at pads",
+}
 
 # ---------------------------------------------------------------------------- writing
 
@@ -71,25 +92,31 @@ class ShardContent:
 
 @dataclass(frozen=True)
 class Column:
-    """One dataset of the file: its shape, and the pieces that fill it one after another."""
+    """One dataset of the file: its shape, and the pieces that fill it one after another, for large ones the items."""
 
     shape: tuple[int, ...]
     kind: str  # numpy's notation; little-endian on every machine
-    pieces: Iterable[bytes | NDArray[Any]]
+    pieces: Sequence[bytes | NDArray[Any]]
+
+    def raw(self) -> Iterator[bytes | memoryview]:
+        """The pieces as they lie in the file."""
+        for piece in self.pieces:
+            yield piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, self.kind).data
 
 
 def write_shard(path: Path, content: ShardContent, attributes: dict[str, str | int]) -> None:
     """Write a shard so that it is either absent or whole, and the same bytes for the same content."""
     columns = pack(content)
+    attributes = {**attributes, "categories": json.dumps(content.categories)}
 
     def write(temporary: Path) -> None:
-        offsets = lay_out(temporary, columns, {**attributes, "categories": json.dumps(content.categories)})
+        offsets = lay_out(temporary, columns, {**attributes, "index_crc32": index_checksum(columns, attributes)})
         with temporary.open("r+b") as file:
             for name, column in columns.items():
                 if offsets[name] is not None:
                     file.seek(offsets[name])
-                    for piece in column.pieces:
-                        file.write(piece if isinstance(piece, bytes) else np.ascontiguousarray(piece, column.kind).data)
+                    for piece in column.raw():
+                        file.write(piece)
 
     write_atomically(path, write)
 
@@ -105,7 +132,6 @@ def pack(content: ShardContent) -> dict[str, Column]:
     columns = {
         "image/bytes": Column((sum(map(len, data)),), "u1", data),
         "image/offset": packed_offsets(map(len, data)),
-        "image/crc32": whole([zlib.crc32(d) for d in data], "<u4"),
         "image/id": whole([image.id for image in images], "<i8"),
         "image/size": whole([(image.height, image.width) for image in images], "<u2", 2),
         "image/class": whole([image.class_index for image in images], "<i4"),
@@ -122,7 +148,12 @@ def pack(content: ShardContent) -> dict[str, Column]:
     pad_sums = [caption.pad_sum for caption in captions if caption.pad_sum is not None]
     if pad_sums:
         columns["caption/pad_sum"] = Column((len(pad_sums), content.dim), "<f4", pad_sums)
-    return columns
+    sums = {
+        CHECKSUMS[name]: whole([zlib.crc32(item) for item in column.raw()], "<u4")
+        for name, column in columns.items()
+        if name in CHECKSUMS
+    }
+    return columns | sums
 
 
 def whole(values: Sequence[Any], kind: str, width: int | None = None) -> Column:
@@ -136,6 +167,28 @@ def packed_offsets(lengths: Iterable[int]) -> Column:
     return whole(list(accumulate(lengths, initial=0)), "<i8")
 
 
+def index_checksum(columns: dict[str, Column], attributes: dict[str, Any]) -> int:
+    """Of the attributes, and of all columns but those whose items have checksums of their own."""
+    total = zlib.crc32(canonical(attributes).encode())
+    for name in sorted(columns.keys() - CHECKSUMS.keys()):
+        for piece in columns[name].raw():
+            total = zlib.crc32(piece, total)
+    return total
+
+
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """HDF5 tells of a full disk in the text of errors of several types; make an ordinary OSError of it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as fault:
+        told = re.search(r"errno = (\d+)", str(fault))
+        if told is None:
+            raise
+        number = int(told[1])
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
 def lay_out(path: Path, columns: dict[str, Column], attributes: dict[str, str | int]) -> dict[str, Any]:
     """Create the file with its datasets allocated but not filled; gives where each begins (None: it is empty)."""
     allocated = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -144,7 +197,7 @@ def lay_out(path: Path, columns: dict[str, Column], attributes: dict[str, str | 
     allocated.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     allocated.set_obj_track_times(False)  # a time stamp would make equal shards differ
     # v110: the first file format in which an attribute (the vocabulary) may exceed 64 kB
-    with h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file:
+    with system_errors(path), h5py.File(path, "w", libver=("v110", "v110"), locking=False) as file:
         for name, column in columns.items():
             file.create_dataset(name, column.shape, column.kind, dcpl=allocated, track_times=False)
         for key, value in attributes.items():
@@ -158,17 +211,10 @@ def lay_out(path: Path, columns: dict[str, Column], attributes: dict[str, str | 
 
 
 class Shard:
-    """One shard for reading: its index in memory, everything else fetched when asked for.
+    """One shard for reading: its index in memory, everything else fetched and checked when asked for.
 
     The file is opened at first use and again after pickling, so that every worker process has its own handle.
     """
-
-    SMALL = (
-        "image/offset", "image/crc32", "image/id", "image/size", "image/class",
-        "caption/image", "caption/text_offset", "caption/token_offset",
-        "object/offset", "object/category", "object/box",
-    )  # fmt: skip
-    LARGE = ("image/bytes", "caption/text_bytes", "caption/token", "caption/embedding", "caption/pad_sum")
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -199,15 +245,21 @@ class Shard:
         """Attributes, the small columns, and of each large one its offset, numbers a row and type."""
         try:
             with h5py.File(self.path, "r", locking=False) as file:
-                small = {name: file[name][...] for name in self.SMALL}
-                check_index(small, {name: len(file[name]) for name in self.LARGE if name in file})
-                large = {}
-                for name in self.LARGE:
-                    if name in file:
-                        data = file[name]
+                if "index_crc32" not in file.attrs:
+                    raise ValueError("it lacks index_crc32, so it is another kind of file")
+                small, large = {}, {}
+                for name in (f"{group}/{column}" for group in file for column in file[group]):
+                    data = file[name]
+                    if name in CHECKSUMS:
                         large[name] = (data.id.get_offset() or 0, int(np.prod(data.shape[1:])), data.dtype)
-                attributes = {key: v.decode() if isinstance(v, bytes) else v for key, v in file.attrs.items()}
-                return attributes, small, large
+                    else:
+                        small[name] = data[...]
+                attributes = {key: v.decode() if isinstance(v, bytes) else v.item() for key, v in file.attrs.items()}
+            stored = attributes.pop("index_crc32")
+            kept = {name: Column(column.shape, column.dtype.str, [column]) for name, column in small.items()}
+            if index_checksum(kept, attributes) != stored:
+                raise ValueError("its index is damaged: index_crc32 does not fit")
+            return attributes, small, large
         except (OSError, KeyError, RuntimeError, ValueError) as fault:
             reason = "no such file" if isinstance(fault, FileNotFoundError) else " ".join(str(fault).split())
             raise DataError(
@@ -219,17 +271,35 @@ class Shard:
         """What ``prepare`` says about the shard."""
         return self._index[0]
 
-    def _fetch(self, name: str, start: int, stop: int, row: str) -> NDArray[Any]:
-        """Rows start to stop of a large column; ``row`` is what a message calls them."""
+    def _fetch(self, name: str, item: int, start: int, stop: int) -> bytes:
+        """Rows start to stop of a column, which are one item, checked against its crc32."""
         offset, width, kind = self._index[2][name]
         size = (stop - start) * width * kind.itemsize
         try:
             data = os.pread(self._open(), size, offset + start * width * kind.itemsize)
         except OSError as fault:
-            raise DataError(f"{self.path}: {row}: cannot be read: {fault.strerror}") from None
+            raise DataError(f"{self.path}: {self._called(name, item)}: cannot be read: {fault.strerror}") from None
         if len(data) != size:
-            raise DataError(f"{self.path}: {row}: the file is truncated (wanted {size} bytes, got {len(data)})")
-        return np.frombuffer(data, kind)
+            raise DataError(
+                f"{self.path}: {self._called(name, item)}: the file is truncated (wanted {size} bytes, got {len(data)})"
+            )
+        if zlib.crc32(data) != self._index[1][CHECKSUMS[name]][item]:
+            raise DataError(
+                f"{self.path}: {self._called(name, item)}: damaged, its crc32 does not fit; "
+                "delete the shard and run the same 't2i prepare' again"
+            )
+        return data
+
+    def _called(self, name: str, item: int) -> str:
+        """What messages call an item of a column."""
+        if name == "image/bytes":
+            return f"image {item} (id {self.ids[item]})"
+        image = self._index[1]["caption/image"][item]
+        return f"{ITEMS[name]} of caption {item} (of image {image}, id {self.ids[image]})"
+
+    def _fetch_array(self, name: str, caption: int, start: int, stop: int) -> NDArray[Any]:
+        """The same as numbers."""
+        return np.frombuffer(self._fetch(name, caption, start, stop), self._index[2][name][2])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -250,23 +320,15 @@ class Shard:
         return self._index[1]["image/size"]
 
     def image_bytes(self, row: int) -> bytes:
-        """The encoded picture, checked against its crc32."""
+        """The encoded picture."""
         offset = self._index[1]["image/offset"]
-        data = self._fetch("image/bytes", int(offset[row]), int(offset[row + 1]), f"image {row}").tobytes()
-        if zlib.crc32(data) != self._index[1]["image/crc32"][row]:
-            raise DataError(
-                f"{self.path}: image {row} (id {self.ids[row]}): damaged, its crc32 does not fit; "
-                "delete the shard and run the same 't2i prepare' again"
-            )
-        return data
+        return self._fetch("image/bytes", row, int(offset[row]), int(offset[row + 1]))
 
     def objects(self, row: int) -> list[Box]:
         """The boxes of a picture, in pixels of the original."""
         small = self._index[1]
         start, stop = small["object/offset"][row : row + 2]
         names = json.loads(self.attributes["categories"])
-        if any(not 0 <= category < len(names) for category in small["object/category"][start:stop]):
-            raise DataError(f"{self.path}: image {row} (id {self.ids[row]}): damaged, a box of an unknown category")
         pairs = zip(small["object/category"][start:stop], small["object/box"][start:stop], strict=True)
         return [Box(names[category], *map(float, box)) for category, box in pairs]
 
@@ -287,11 +349,7 @@ class Shard:
     def text(self, caption: int) -> str:
         """A caption in words."""
         start, stop = self._index[1]["caption/text_offset"][caption : caption + 2]
-        data = self._fetch("caption/text_bytes", int(start), int(stop), f"caption {caption}").tobytes()
-        try:
-            return data.decode()
-        except UnicodeDecodeError as fault:
-            raise DataError(f"{self.path}: caption {caption}: damaged, not valid UTF-8 ({fault.reason})") from None
+        return self._fetch("caption/text_bytes", caption, int(start), int(stop)).decode()
 
     def token_count(self, caption: int) -> int:
         """Tokens of a caption, [CLS] and [SEP] included."""
@@ -301,28 +359,31 @@ class Shard:
     def tokens(self, caption: int) -> NDArray[np.int32]:
         """Token ids (t,)."""
         start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
-        return self._fetch("caption/token", int(start), int(stop), f"caption {caption}")
+        return self._fetch_array("caption/token", caption, int(start), int(stop))
 
     def embedding(self, caption: int) -> NDArray[np.float16]:
         """Word vectors (t, D)."""
         start, stop = self._index[1]["caption/token_offset"][caption : caption + 2]
-        flat = self._fetch("caption/embedding", int(start), int(stop), f"caption {caption}")
+        flat = self._fetch_array("caption/embedding", caption, int(start), int(stop))
         return flat.reshape(int(stop - start), self._index[2]["caption/embedding"][1])
 
     def pad_sum(self, caption: int) -> NDArray[np.float32] | None:
         """Sum of the vectors at pad positions (D,), where prepare was asked to store it."""
         if "caption/pad_sum" not in self._index[2]:
             return None
-        return self._fetch("caption/pad_sum", caption, caption + 1, f"caption {caption}")
+        return self._fetch_array("caption/pad_sum", caption, caption, caption + 1)
 
     def damage(self) -> list[str]:
-        """Every picture whose bytes do not fit their crc32, in words."""
+        """Every picture, text or vector that does not fit its crc32, in words."""
         found = []
-        for row in range(len(self)):
-            try:
-                self.image_bytes(row)
-            except DataError as fault:
-                found.append(str(fault))
+        readings: list[tuple[Callable[[int], object], int]] = [(self.image_bytes, len(self))]
+        readings += [(read, self.caption_count) for read in (self.text, self.tokens, self.embedding, self.pad_sum)]
+        for read, count in readings:
+            for item in range(count):
+                try:
+                    read(item)
+                except DataError as fault:
+                    found.append(str(fault))
         return found
 
 

@@ -11,7 +11,7 @@ from t2icli.storage import sha256
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Compare every shard with its sha256 and every picture with its crc32; the damage found is an error."""
+    """Compare every shard with its sha256; damage is an error that names every picture and caption it lies in."""
     shards = entries(read_manifest(folder))
     damage: list[str] = []
     with progress(f"verify {folder}", len(shards), "shards") as advance:
@@ -25,7 +25,7 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def examine(path: Path, entry: ShardEntry) -> list[str]:
-    """What is wrong with one shard, in words; the sha256 covers what the crc32 of pictures does not."""
+    """What is wrong with one shard, in words."""
     if not path.is_file():
         return [f"{path}: missing"]
     size = path.stat().st_size
@@ -37,6 +37,4 @@ def examine(path: Path, entry: ShardEntry) -> list[str]:
         rows = Shard(path).damage()
     except DataError as fault:
         return [str(fault)]
-    except (OverflowError, MemoryError):
-        return [f"{path}: its sha256 does not fit; the places of pictures in the file are damaged"]
-    return rows or [f"{path}: its sha256 does not fit; all pictures are whole, so captions or vectors are damaged"]
+    return rows or [f"{path}: its sha256 does not fit, though every picture and caption is whole"]

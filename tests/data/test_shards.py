@@ -1,5 +1,7 @@
 """Shards: what goes in comes out, and damage is named."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +42,7 @@ def contents(draw: st.DrawFn) -> ShardContent:
 @given(content=contents())
 def test_what_goes_in_comes_out(content: ShardContent, tmp_path: Path) -> None:
     path = tmp_path / "shard.h5"
-    write_shard(path, content, {"schema": 1, "note": "x"})
+    write_shard(path, content, {"schema": 2, "note": "x"})
     shard = Shard(path)
     assert len(shard) == len(content.images)
     assert shard.attributes["note"] == "x"
@@ -59,7 +61,7 @@ def test_what_goes_in_comes_out(content: ShardContent, tmp_path: Path) -> None:
         assert np.array_equal(shard.embedding(number), caption.words)
         assert np.array_equal(shard.pad_sum(number), caption.pad_sum)
     again = tmp_path / "again.h5"
-    write_shard(again, content, {"schema": 1, "note": "x"})
+    write_shard(again, content, {"schema": 2, "note": "x"})
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -84,11 +86,14 @@ def test_a_flipped_byte_is_named_with_shard_and_row(prepared, pictures: Path, tm
     with pytest.raises(DataError, match=r"train-00000-of-00002.h5: image 2"):
         verify(out)
     content[place] ^= 1
-    words = content.index(shard.embedding(0).tobytes())
-    content[words] ^= 1
-    shard.path.write_bytes(content)
-    with pytest.raises(DataError, match="so captions or vectors are damaged"):
-        verify(out)
+    last = shard.caption_count - 1
+    for data, name in ((shard.text(last).encode(), "text"), (shard.embedding(last).tobytes(), "vectors")):
+        struck = bytearray(content)
+        struck[struck.rindex(data)] ^= 1
+        shard.path.write_bytes(struck)
+        named = rf"train-00000-of-00002.h5: {name} of caption {last} \(of image \d+, id \d+\): damaged, its crc32"
+        with pytest.raises(DataError, match=named):
+            verify(out)
 
 
 def test_truncated_missing_and_foreign_files(prepared, pictures: Path, tmp_path: Path) -> None:
@@ -114,5 +119,29 @@ def test_truncated_missing_and_foreign_files(prepared, pictures: Path, tmp_path:
     with pytest.raises(DataError, match="preparation was not finished"):
         ShardFolder(out, "train")
     (out / "manifest.json").write_text('{"schema": 9}')
-    with pytest.raises(DataError, match="schema 9, and this t2i reads schema 1"):
+    with pytest.raises(DataError, match="schema 9, and this t2i reads schema 2"):
         ShardFolder(out, "train")
+
+
+CROWDED = """
+import errno, resource, signal, sys
+from pathlib import Path
+from t2icli.data.shards import ShardContent, StoredImage, write_shard
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder, content = Path(sys.argv[1]), ShardContent([StoredImage(1, b"x" * 20_000, 8, 8)], [], 0)
+for limit in range(0, 16_000, 500):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        write_shard(folder / "shard.h5", content, {"vocabulary": "word " * 1000})
+    except OSError as fault:
+        assert fault.errno == errno.EFBIG, fault
+    else:
+        raise AssertionError(f"a shard of more than 20,000 bytes fits in {limit}")
+    assert not list(folder.iterdir())
+"""
+
+
+def test_no_room_is_an_ordinary_error_wherever_the_file_ends(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: HDF5 meets it when it lays out, and when it closes."""
+    subprocess.run([sys.executable, "-c", CROWDED, str(tmp_path)], check=True)
