@@ -111,7 +111,9 @@ class BertReader:
     def encoder(self) -> BertEncoder:
         """The BERT that made the run's vectors, loaded when a new caption is to be read."""
         if self._encoder is None:
-            encoder = BertEncoder(self.model or self.found.model, self.found.max_tokens, self.device)
+            encoder = BertEncoder(
+                self.model or self.found.model, self.found.max_tokens, self.device, self.found.precision
+            )
             if not self.found.same_vectors(encoder.identity):
                 raise EnvironmentFault(
                     f"{encoder.model}: is not the text encoder of this run: it was trained with {self.found.model} "

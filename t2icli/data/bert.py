@@ -21,6 +21,7 @@ WEIGHTS = "model.safetensors"
 FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", WEIGHTS)
 CAPTIONS_AT_ONCE = 64
 SECONDS_TO_REACH_HUB = 5.0
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,11 @@ class BertEncoder:
     The network itself is loaded when the first caption is encoded; identity and tokens need only small files.
     """
 
-    def __init__(self, model: str, max_tokens: int, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, model: str, max_tokens: int, device: str | torch.device = "cpu", precision: str = "float32"
+    ) -> None:
         self.model, self.max_tokens, self.device = model, max_tokens, torch.device(device)
+        self.precision = precision
         self.folder, self.revision = find_model(model)
         self.config = self._load_config()
         self.tokenizer = self._load_tokenizer()
@@ -55,6 +59,7 @@ class BertEncoder:
             tokenizer=self._tokenizer_hash(),
             max_tokens=self.max_tokens,
             dim=self.config.hidden_size,
+            precision=self.precision,
         )
 
     def encode(self, captions: list[str], pad_sum: bool = False) -> list[Encoded]:
@@ -88,10 +93,8 @@ class BertEncoder:
         Gives on the encoder's device float32 words (B, T, D), zero where the mask is False, and for ``pad_sum`` the
         sums at pad positions (B, D). Captions of similar length share a batch, which is as wide as its longest.
 
-        The numbers are those that ``encode`` gives and shards store, rounded to float16 like them. On the CPU they
-        differ by a float16 step at most, where another batch rounds float32 otherwise. On a GPU both are computed in
-        bfloat16, so that equality is within float16 only for vectors that were stored by the same kind of GPU in
-        batches of the same width; otherwise it is within the rounding of bfloat16, as for two ``encode`` themselves.
+        The numbers are those that ``encode`` gives and shards store, rounded to float16 like them. In float32 they
+        differ by a float16 step at most, where another batch or device rounds otherwise; in bfloat16 by its rounding.
         """
         lengths = mask.sum(1)
         words = torch.zeros(*tokens.shape, self.config.hidden_size, device=self.device)
@@ -134,10 +137,13 @@ class BertEncoder:
         """The BertModel, frozen; a weights file that lacks a tensor is refused rather than filled at random."""
         from transformers import BertModel
 
-        kind = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         try:
             loaded: Any = BertModel.from_pretrained(
-                self.folder, config=self.config, add_pooling_layer=False, output_loading_info=True, dtype=kind
+                self.folder,
+                config=self.config,
+                add_pooling_layer=False,
+                output_loading_info=True,
+                dtype=PRECISIONS[self.precision],
             )
             network, found = loaded
         except Exception as fault:  # safetensors and transformers raise types of their own for a damaged file

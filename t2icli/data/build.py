@@ -61,7 +61,8 @@ class Encodes(Protocol):
 def local_encoder(settings: Settings) -> Encodes:
     """A text encoder in this process, on the GPU where there is one."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return text_encoder(settings.text.model, settings.text.max_tokens, device, settings.text.embeddings)
+    text = settings.text
+    return text_encoder(text.model, text.max_tokens, device, text.embeddings, text.precision)
 
 
 class Builder:

@@ -15,15 +15,15 @@ from typing import Any
 
 from t2icli.data.manifest import SCHEMA, TextIdentity, canonical
 from t2icli.data.source import Record, Source
+from t2icli.data.text_encoder import NONE
 from t2icli.errors import RecipeError
 from t2icli.recipe import CaptionsKept, DataRecipe, Images, TextEncoder
-from t2icli.vocabulary import Vocabulary, words_of
+from t2icli.vocabulary import WORD, Vocabulary, words_of
 
 # Bytes a stored pixel takes, rounded up from photographs: JPEG quality 95 4:4:4 has 0.66, PNG 1.84.
 BYTES_PER_PIXEL = {"jpeg": 0.8, "png": 2.0}
 ASPECT = 1.4  # of a photograph, where it is kept
-# Keys that came later; at these values they say nothing, so that folders of before are still of the same plan.
-LATER = {"embeddings": "stored", "captions": "first"}
+LONGEST_CAPTION = 10_000  # characters; narratives have hundreds, and no text encoder reads more than a part of so many
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextI
     check_text(recipe, text)
     left_out = list(source.left_out)
     splits = {split: list(clean(records, split, recipe, left_out)) for split, records in source.splits.items()}
-    settings = recipe.model_dump(mode="json", exclude={"description": True, "text": {"model"}})
-    settings["text"] = {key: value for key, value in settings["text"].items() if LATER.get(key) != value}
+    # where files lie may differ from machine to machine; what is in them is in the hash of the raw data
+    places = {key for key, value in recipe.reader.model_dump().items() if isinstance(value, Path)}
+    left_aside: Any = {"description": True, "text": {"model"}, "reader": places}
+    settings = recipe.model_dump(mode="json", exclude=left_aside)
     identity = {
         "schema": SCHEMA,
         **settings,
@@ -123,18 +125,33 @@ def check_text(recipe: DataRecipe, text: TextIdentity) -> None:
 def clean(records: list[Record], split: str, recipe: DataRecipe, left_out: list[dict[str, Any]]) -> Iterator[Record]:
     """Records with the captions that are kept; a picture without any is left out."""
     for record in records:
-        texts = [clean_caption(text) for text in record.captions]
-        for text, given in zip(texts, record.captions, strict=True):
-            if not words_of(text):
-                reason = f"caption has no word: {given!r}" if text else f"caption is empty: {given!r}"
+        usable = []
+        for given in record.captions:
+            text = clean_caption(given[: LONGEST_CAPTION + 1])
+            reason = refusal(given, text, recipe.text.model)
+            if reason:
                 left_out.append({"split": split, "image": record.name, "what": "caption", "reason": reason})
-        usable = [text for text in texts if words_of(text)]
+            else:
+                usable.append(text)
         captions = keep_captions(usable, recipe.text.captions_per_image, recipe.text.captions, recipe.seed, record.id)
         if captions:
             yield replace(record, captions=captions)
         else:
             reason = "no caption"
             left_out.append({"split": split, "image": record.name, "what": "image", "reason": reason})
+
+
+def refusal(given: str, text: str, model: str) -> str | None:
+    """Why a caption is left out whose clean text is ``text``; matchers read Latin letters only, a BERT any."""
+    if len(given) > LONGEST_CAPTION:
+        return f"caption has {len(given):,} characters, more than {LONGEST_CAPTION:,}: {given[:60]!r}..."
+    if not text:
+        return f"caption is empty: {given!r}"
+    if not WORD.search(text):
+        return f"caption has no word: {given!r}"
+    if model == NONE and not words_of(text):
+        return f"caption has no word in Latin letters, which are all that matchers read: {given!r}"
+    return None
 
 
 def keep_captions(captions: list[str], limit: int, rule: CaptionsKept, seed: int, image: int) -> tuple[str, ...]:
@@ -146,7 +163,7 @@ def keep_captions(captions: list[str], limit: int, rule: CaptionsKept, seed: int
     def rank(number: int) -> Any:
         if rule == "random":
             return hashlib.sha256(f"{seed} {image} {number}".encode()).digest()
-        return (len(words_of(captions[number])) if rule == "shortest" else 0, number)
+        return (len(WORD.findall(captions[number])) if rule == "shortest" else 0, number)
 
     return tuple(captions[number] for number in sorted(sorted(range(len(captions)), key=rank)[:limit]))
 

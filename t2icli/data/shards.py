@@ -409,8 +409,7 @@ class ShardFolder:
         self.max_tokens = self.text_identity.max_tokens
         self.word_dim = self.text_identity.dim
         self.has_pad_sum = bool(self.manifest["recipe"]["text"]["pad_sum"])
-        # a folder of before this key has its vectors
-        self.online = self.manifest["recipe"]["text"].get("embeddings", "stored") == "online"
+        self.online = self.manifest["recipe"]["text"]["embeddings"] == "online"
         self.image_size = int(self.manifest["recipe"]["images"]["size"])
         self.fit = str(self.manifest["recipe"]["images"]["fit"])
         self.manifest_hash = sha256(self.folder / NAME)

@@ -54,9 +54,10 @@ def text_encoder(
     max_tokens: int,
     device: str | torch.device = "cpu",
     embeddings: Literal["stored", "online"] = "stored",
+    precision: str = "float32",
 ) -> TextEncoder:
     """The encoder that a data recipe names."""
     if model == NONE:
         return NoEncoder(max_tokens)
-    bert = BertEncoder(model, max_tokens, device)
+    bert = BertEncoder(model, max_tokens, device, precision)
     return bert if embeddings == "stored" else TokensOnly(bert)

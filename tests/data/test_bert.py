@@ -34,6 +34,15 @@ def test_vectors_are_berts(tiny_bert: Path) -> None:
     assert [found.truncated for found in encoded] == [False, False, True]
 
 
+def test_bfloat16_rounds_and_says_so(tiny_bert: Path) -> None:
+    exact, rounded = (BertEncoder(str(tiny_bert), 12, precision=name) for name in ("float32", "bfloat16"))
+    for one, other in zip(exact.encode(CAPTIONS), rounded.encode(CAPTIONS), strict=True):
+        assert not np.array_equal(one.words, other.words)
+        np.testing.assert_allclose(one.words.astype(np.float32), other.words.astype(np.float32), atol=0.05)
+    assert exact.identity.same_vectors(rounded.identity)
+    assert (exact.identity.precision, rounded.identity.precision) == ("float32", "bfloat16")
+
+
 def test_two_sentence_vectors(tiny_bert: Path) -> None:
     encoder = BertEncoder(str(tiny_bert), 12)
     encoded = encoder.encode(CAPTIONS, pad_sum=True)

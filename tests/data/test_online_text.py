@@ -96,15 +96,16 @@ def test_shards_hold_tokens_and_no_vectors(stored_shards: Path, online_shards: P
         assert smaller >= tokens * 12 * 2  # float16
 
 
-def test_a_folder_of_before_the_key_has_its_vectors(stored_shards: Path, tmp_path: Path) -> None:
-    old = shutil.copytree(stored_shards, tmp_path / "old")
-    manifest = json.loads((old / "manifest.json").read_text())
-    for key in ("embeddings", "captions"):
-        del manifest["recipe"]["text"][key]
-    (old / "manifest.json").write_text(json.dumps(manifest))
-    assert not ShardFolder(old, "train").online
-    (text, _) = texts(training(old), 1)
-    assert text.words.shape == (4, 16, 12)
+def test_bfloat16_is_told_to_whoever_reads_again(prepared, pictures: Path, tmp_path: Path) -> None:
+    for name in ("stored", "online"):
+        keys = ("text.max_tokens=16", "images.size=32", f"text.embeddings={name}", "text.precision=bfloat16")
+        prepared(pictures, tmp_path / name, *keys)
+    stored, online = (texts(training(tmp_path / name), 1)[0] for name in ("stored", "online"))
+    torch.testing.assert_close(stored.words, online.words, rtol=2**-6, atol=2**-6)
+    folder = ShardFolder(tmp_path / "online", "train")
+    reader = training_reader(training(tmp_path / "online"), folder, CPU)
+    assert reader.identity()["precision"] == "bfloat16"
+    assert reader.encoder.network.dtype == torch.bfloat16
 
 
 def test_prepare_does_not_run_bert(monkeypatch: pytest.MonkeyPatch, prepared, pictures: Path, tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_keys_that_contradict_each_other(prepared, pictures: Path, tmp_path: Pat
         prepared(pictures, tmp_path / "out", "text.embeddings=online", "text.model=none")
     assert not (tmp_path / "out").exists()
     prepared(pictures, tmp_path / "out")
-    with pytest.raises(DataError, match=r"text\.embeddings: None there, 'online' now"):
+    with pytest.raises(DataError, match=r"text\.embeddings: 'stored' there, 'online' now"):
         prepared(pictures, tmp_path / "out", "text.embeddings=online")
 
 
