@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from t2icli.console import say
-from t2icli.data.readers.coco import refuse_links
+from t2icli.data.places import refuse_links
 from t2icli.errors import DataError
 
 PAGE = "https://google.github.io/localized-narratives/"

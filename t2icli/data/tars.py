@@ -16,11 +16,11 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t2icli.data.images import SUFFIXES
+from t2icli.data.places import TEXT_LIMIT, captions_in, climbs_out, encodable
 from t2icli.errors import DataError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
-TEXT_LIMIT = 1 << 20  # bytes that the captions of one picture may take; they take hundreds
 HEADER_LIMIT = 1 << 15  # bytes that the headers of one member may take; they take hundreds
 CLASS_LIMIT = 2**31 - 1  # what a shard's i4 holds
 PICTURE, LINES, JSON = "picture", ".txt", ".json"  # kinds of members
@@ -91,7 +91,7 @@ def gather(path: Path, leave_out: Callable[[str, str], None]) -> dict[str, Gathe
     gathered: dict[str, Gathered] = {}
     with open_tar(path) as texts:
         for member in members(path):
-            name = PurePosixPath(shown(member.name))
+            name = PurePosixPath(encodable(member.name))
             kind = PICTURE if name.suffix.lower() in SUFFIXES else name.suffix.lower()
             if kind not in (PICTURE, LINES, JSON) or name.name.startswith("."):
                 continue
@@ -109,9 +109,9 @@ def gather(path: Path, leave_out: Callable[[str, str], None]) -> dict[str, Gathe
 
 def refusal(member: tarfile.TarInfo) -> str | None:
     """Why a member is no plain file inside the tar, if so."""
-    if shown(member.name) != member.name:
+    if encodable(member.name) != member.name:
         return "its name is not UTF-8"
-    if leads_out(member.name):
+    if climbs_out(member.name):
         return "its name leads out of the tar"
     if member.issym() or member.islnk():
         return "is a link"
@@ -122,17 +122,6 @@ def refusal(member: tarfile.TarInfo) -> str | None:
     if member.issparse():
         return "is sparse, so its bytes do not lie in one piece"
     return None
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name leads out of the folder, or the tar, that it is a name in."""
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
-
-
-def shown(name: str) -> str:
-    """A file's name as text can hold it: bytes of it that are not UTF-8 are written out."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def take(sample: Gathered, kind: str, member: tarfile.TarInfo, file: io.BufferedReader) -> str | None:
@@ -158,11 +147,6 @@ def take(sample: Gathered, kind: str, member: tarfile.TarInfo, file: io.Buffered
     sample.captions[JSON] = [caption for caption in texts if caption.strip()]
     sample.class_index = said.class_index
     return None
-
-
-def captions_in(text: str) -> list[str]:
-    """One a line, whatever ends lines; blank ones are none."""
-    return [line for line in io.StringIO(text, newline=None).read().split("\n") if line.strip()]
 
 
 def without_lone_surrogates(json: str) -> str:

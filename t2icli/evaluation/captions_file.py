@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from t2icli.data.readers.folder import text_of
+from t2icli.data.places import not_utf8
 from t2icli.errors import DataError
 
 FORMS = '.jsonl lines like {"file": "a.png", "caption": "a red bus"}, .csv with the columns file and caption, or .txt'
@@ -145,3 +145,11 @@ def from_csv(file: Path, text: str) -> Iterator[Line]:
             raise DataError(f"{file}: line {rows.line_num}: class {number!r} should be a whole number")
         yield Line(file=row["file"] or "", caption=row["caption"] or "", image=row.get("image") or None,
                    **{"class": int(number)})  # fmt: skip
+
+
+def text_of(path: Path) -> str:
+    """A file's text; anything but UTF-8 is refused with the place."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise not_utf8(path, fault.start) from None

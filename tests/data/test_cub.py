@@ -2,18 +2,22 @@
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from t2icli.data.images import ImageError, cut_out
 from t2icli.data.manifest import TextIdentity
+from t2icli.data.places import TEXT_LIMIT
 from t2icli.data.prepare import prepare
 from t2icli.data.readers.cub import Config, read, square
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.recipe_files import load_data_recipe
 from t2icli.vocabulary import Vocabulary, words_of
@@ -96,21 +100,26 @@ def test_what_cannot_be_used_is_left_out_with_its_reason(birds: Path) -> None:
     (birds / "CUB_200_2011" / "images" / f"{NAMES[0]}.jpg").unlink()
     (birds / "text" / f"{NAMES[1]}.txt").unlink()
     (birds / "text" / f"{NAMES[2]}.txt").write_bytes(b"caf\xe9\n")
-    (birds / "text" / f"{NAMES[3]}.txt").write_text("\n \n")
+    (birds / "text" / f"{NAMES[3]}.txt").write_text("\n \n\ufffd\ufffd\n")
     with (birds / "CUB_200_2011" / "images.txt").open("a") as file:
-        file.write("90 ../../etc/passwd.jpg\n91 001.Bird_1/unboxed.jpg\n")
+        file.write("90 ../../etc/passwd.jpg\n91 001.Bird_1/unboxed.jpg\n92 001.Bird_1/unlabelled.jpg\n")
     with (birds / "CUB_200_2011" / "image_class_labels.txt").open("a") as file:
         file.write("90 1\n91 1\n")
     with (birds / "CUB_200_2011" / "bounding_boxes.txt").open("a") as file:
-        file.write("90 0 0 1 1\n")
+        file.write("90 0 0 1 1\n92 0 0 1 1\n")
     source = read(Config(), birds, 0)
     reasons = {(line["image"], line["reason"]) for line in source.left_out}
-    assert (f"{NAMES[0]}.jpg", f"listed in images.txt, but there is no CUB_200_2011/images/{NAMES[0]}.jpg") in reasons
-    assert (f"{NAMES[1]}.jpg", "has no caption") in reasons
-    assert (f"{NAMES[2]}.jpg", "captions: byte 3 is not UTF-8") in reasons
-    assert (f"{NAMES[3]}.jpg", "has no caption") in reasons
-    assert ("../../etc/passwd.jpg", "its name leads out of the folder") in reasons
-    assert ("001.Bird_1/unboxed.jpg", "has no line in bounding_boxes.txt") in reasons
+    text = [Path(name).name + ".txt" for name in NAMES]
+    assert reasons == {
+        (f"{NAMES[0]}.jpg", f"listed in images.txt, but CUB_200_2011/images/{NAMES[0]}.jpg is not there"),
+        (f"{NAMES[1]}.jpg", f"captions: {text[1]} is not there"),
+        (f"{NAMES[2]}.jpg", f"captions: {text[2]}: byte 3 is not UTF-8; save the file as UTF-8 text"),
+        (f"{NAMES[3]}.jpg", f"captions: {text[3]} has no line that is not blank"),
+        ("../../etc/passwd.jpg", "its name is not a path inside the image folder"),
+        ("001.Bird_1/unboxed.jpg", "has no line in bounding_boxes.txt"),
+        ("001.Bird_1/unlabelled.jpg", "has no line in image_class_labels.txt"),
+    }
+    assert len(source.left_out) == 7
 
 
 def test_faults_in_words(birds: Path) -> None:
@@ -133,6 +142,215 @@ def test_faults_in_words(birds: Path) -> None:
     (birds / "CUB_200_2011" / "images.txt").write_text("one\n")
     with pytest.raises(DataError, match=r"images\.txt: line 1 is 'one'"):
         read(Config(), birds, 0)
+
+
+# ---------------------------------------------------------------------------- hostile folders
+
+
+def fault_of(root: Path, config: Config | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        read(config or Config(), root, 0)
+    message = str(caught.value)
+    assert len(message) < 1_000 and message.replace("\n", "").isprintable()
+    return message
+
+
+def reasons(root: Path) -> dict[str, str]:
+    source = read(Config(), root, 0)
+    for line in source.left_out:
+        assert len(json.dumps(line, ensure_ascii=False).encode()) < 1_000
+        assert all(value.isprintable() for value in line.values())
+    for records in source.splits.values():
+        assert all(record.path.resolve().is_relative_to(root.resolve()) for record in records)
+        assert all(record.captions and "secret" not in "".join(record.captions) for record in records)
+    return {line["image"]: line["reason"] for line in source.left_out}
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "like"),
+    [
+        ("bounding_boxes", "3 1 1 9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 1 1 9 9 9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 a 1 9 9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 nan 1 9 9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 1 1 9 inf", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 1 1 9 1e300", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 1 1 0 9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3 1 1 9 -9", "1 60.0 27.0 325.0 304.0"),
+        ("bounding_boxes", "3", "1 60.0 27.0 325.0 304.0"),
+        ("image_class_labels", "3 x", "1 1"),
+        ("image_class_labels", "3 0", "1 1"),
+        ("image_class_labels", "3 -1", "1 1"),
+        ("image_class_labels", "3 1.5", "1 1"),
+        ("image_class_labels", "3 2147483648", "1 1"),
+        ("image_class_labels", "3 \u0663", "1 1"),
+        ("images", "three 001.Bird_1/a.jpg", "1 001.Black_footed_Albatross/NAME.jpg"),
+        ("images", "3", "1 001.Black_footed_Albatross/NAME.jpg"),
+        ("images", "99999999999999999999 a.jpg", "1 001.Black_footed_Albatross/NAME.jpg"),
+        ("images", "\u202e3 \x1b[2J.jpg", "1 001.Black_footed_Albatross/NAME.jpg"),
+        ("images", "x" * 1_000_000, "1 001.Black_footed_Albatross/NAME.jpg"),
+    ],
+)
+def test_rows_that_are_not_cubs(birds: Path, file: str, row: str, like: str) -> None:
+    path = birds / "CUB_200_2011" / f"{file}.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], row, *lines[3:]]), encoding="utf-8")
+    message = fault_of(birds)
+    assert f"{file}.txt: line 3 is " in message and f"; it should be like {like}" in message
+
+
+@pytest.mark.parametrize("file", ["images", "bounding_boxes", "image_class_labels"])
+def test_a_number_that_is_given_twice_is_refused(birds: Path, file: str) -> None:
+    path = birds / "CUB_200_2011" / f"{file}.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, "", lines[1]]))
+    assert f"{file}.txt: line 18: the number 2 is given twice; it should be there once" in fault_of(birds)
+
+
+def test_a_name_that_is_given_twice_is_refused(birds: Path) -> None:
+    with (birds / "CUB_200_2011" / "images.txt").open("a") as file:
+        file.write(f"90 {NAMES[4]}.jpg\n")
+    assert f"images.txt: {NAMES[4]}.jpg has the numbers 5 and 90; it should be there once" in fault_of(birds)
+
+
+def test_lists_of_attngans_that_contradict(birds: Path) -> None:
+    filenames(birds, [*NAMES[:3], "009.Bird_9/gone", "\u202e\ud800"])
+    assert reasons(birds) == {
+        "009.Bird_9/gone.jpg": "listed in test/filenames.pickle, but not in images.txt",
+        r"'\u202e\ud800.jpg'": "listed in test/filenames.pickle, but not in images.txt",
+    }
+    (birds / "train" / "filenames.pickle").write_bytes(pickle.dumps(NAMES, 2))
+    message = f"test/filenames.pickle: {NAMES[0]} is in train/filenames.pickle too; it should be in one of them"
+    assert message in fault_of(birds)
+
+
+def test_nothing_outside_the_root_is_read(birds: Path, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.mkdir()
+    Image.new("RGB", (9, 9)).save(away / "secret.jpg")
+    (away / "secret.txt").write_text("a secret")
+    images, texts = birds / "CUB_200_2011" / "images", birds / "text"
+    for name, ending in ((NAMES[0], ".txt"), (NAMES[1], ".jpg"), (NAMES[2], ".txt"), (NAMES[3], ".jpg")):
+        path = (texts if ending == ".txt" else images) / f"{name}{ending}"
+        path.rename(path.with_name(f"kept{ending}"))
+        path.symlink_to(away / f"secret{ending}" if name in NAMES[:2] else f"kept{ending}")
+    for number, kind in ((2, texts), (3, images)):  # whole classes
+        folder = kind / Path(NAMES[2 * number]).parent
+        folder.rename(away / folder.name)
+        folder.symlink_to(away / folder.name)
+    inner = texts / Path(NAMES[8]).parent
+    inner.rename(birds / "elsewhere")
+    inner.symlink_to(birds / "elsewhere")  # a link that stays inside is fine
+    out = "is a symbolic link out of the folder"
+    text = [Path(name).name + ".txt" for name in NAMES]
+    assert reasons(birds) == {
+        f"{NAMES[0]}.jpg": f"captions: {text[0]} {out}",
+        f"{NAMES[1]}.jpg": f"listed in images.txt, but CUB_200_2011/images/{NAMES[1]}.jpg {out}",
+        f"{NAMES[4]}.jpg": f"captions: {text[4]} {out}",
+        f"{NAMES[5]}.jpg": f"captions: {text[5]} {out}",
+        f"{NAMES[6]}.jpg": f"listed in images.txt, but CUB_200_2011/images/{NAMES[6]}.jpg {out}",
+        f"{NAMES[7]}.jpg": f"listed in images.txt, but CUB_200_2011/images/{NAMES[7]}.jpg {out}",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text",
+        "CUB_200_2011/images",
+        "CUB_200_2011/images.txt",
+        "CUB_200_2011/bounding_boxes.txt",
+        "CUB_200_2011/image_class_labels.txt",
+        "testclasses.txt",
+        "test/filenames.pickle",
+    ],
+)
+def test_files_and_folders_that_are_links_out_of_the_root(birds: Path, tmp_path: Path, name: str) -> None:
+    if name.startswith("test/"):
+        filenames(birds, NAMES[:3])
+    (birds / "testclasses.txt").write_text("002.Bird_2\n")
+    (birds / name).rename(tmp_path / "outside")
+    (birds / name).symlink_to(tmp_path / "outside")
+    assert f"{name}: is a symbolic link that leads out of" in fault_of(birds)
+
+
+def test_files_that_are_not_what_they_should_be(birds: Path) -> None:
+    for file in ("images", "bounding_boxes", "image_class_labels"):
+        path = birds / "CUB_200_2011" / f"{file}.txt"
+        whole = path.read_text()
+        path.write_text(whole, encoding="utf-16")
+        assert f"{file}.txt: byte 0 is not UTF-8; save the file as UTF-8 text" in fault_of(birds)
+        path.write_text("1 \0")
+        assert f"{file}.txt: line 1 holds a NUL" in fault_of(birds)
+        path.write_text("\n")
+        assert f"{file}.txt: is empty; its lines should be like 1 " in fault_of(birds)
+        with path.open("w") as hole:
+            hole.truncate(100_000_000)
+        assert f"{file}.txt: line 1 is longer than 1,048,576 bytes" in fault_of(birds)
+        path.unlink()
+        assert f"missing:\n  CUB_200_2011/{file}.txt: from CUB_200_2011.tgz" in fault_of(birds)
+        path.mkdir()
+        assert f"missing:\n  CUB_200_2011/{file}.txt: from CUB_200_2011.tgz" in fault_of(birds)
+        path.rmdir()
+        path.write_text(whole)
+    (birds / "testclasses.txt").write_bytes(b"\xff")
+    assert "testclasses.txt: byte 0 is not UTF-8" in fault_of(birds)
+    (birds / "testclasses.txt").write_text("\u202e" * 1_000)
+    assert "is no class of CUB" in fault_of(birds)
+    (birds / "text").rename(birds / "texts")
+    (birds / "text").write_text("")
+    assert "missing:\n  text: from AttnGAN's birds.zip" in fault_of(birds)
+
+
+def test_captions_and_pictures_that_are_no_files(birds: Path) -> None:
+    paths = [birds / "text" / f"{name}.txt" for name in NAMES]
+    for path in (*paths[:4], birds / "CUB_200_2011" / "images" / f"{NAMES[4]}.jpg"):
+        path.unlink()
+    paths[0].mkdir()
+    os.mkfifo(paths[1])
+    paths[2].symlink_to(paths[2].name)
+    paths[3].write_bytes(b"x" * (TEXT_LIMIT + 1))
+    (birds / "CUB_200_2011" / "images" / f"{NAMES[4]}.jpg").mkdir()
+    paths[5].write_text("\u202ea \x1b[2J bird\n" + "long " * 100_000, encoding="utf-8")
+    assert reasons(birds) == {
+        f"{NAMES[0]}.jpg": f"captions: {paths[0].name} is a folder",
+        f"{NAMES[1]}.jpg": f"captions: {paths[1].name} is a pipe, a socket or a device",
+        f"{NAMES[2]}.jpg": f"captions: {paths[2].name} is a symbolic link that leads nowhere",
+        f"{NAMES[3]}.jpg": f"captions: {paths[3].name} is 1,048,577 bytes long; the captions of a picture may take "
+        "1,048,576",
+        f"{NAMES[4]}.jpg": f"listed in images.txt, but CUB_200_2011/images/{NAMES[4]}.jpg is a folder",
+    }
+
+
+ODD = [
+    "a\x1b[2J.jpg",
+    "\u202egpj.jpg",
+    "x" * 5_000,
+    "..",
+    ".",
+    "...",
+    "/etc/passwd",
+    "C:a.jpg",
+    "a\\..\\b",
+    "~",
+    "a\u2028",
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(ODD) | st.text(max_size=9), min_size=1, max_size=4))
+def test_any_names(birds: Path, names: list[str]) -> None:
+    folder = birds / "CUB_200_2011"
+    rows = {"images": names, "bounding_boxes": ["1 1 9 9"] * len(names), "image_class_labels": ["1"] * len(names)}
+    for file, values in rows.items():
+        text = "".join(f"{number} {value}\n" for number, value in enumerate(values, start=1))
+        (folder / f"{file}.txt").write_text(text, encoding="utf-8")
+    try:
+        assert read(Config(), birds, 0).splits == {"train": [], "test": []}
+    except DataError:
+        fault_of(birds)
+    else:
+        reasons(birds)
 
 
 def test_shards_hold_the_bird_its_class_and_no_vectors(birds: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from t2icli.data.places import TEXT_LIMIT
 from t2icli.data.prepare import prepare
 from t2icli.data.readers.folder import Config, read
-from t2icli.data.shards import ShardFolder
-from t2icli.data.tars import TEXT_LIMIT
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.recipe_files import load_data_recipe
 
@@ -157,6 +157,20 @@ def test_what_is_called_a_picture_and_is_no_file(tmp_path: Path) -> None:
     assert "captions.csv: is a pipe, a socket or a device; the captions should be a file" in fault_of(tmp_path)
 
 
+def test_a_subfolder_that_cannot_be_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path, "a.jpg", "sub/b.jpg")
+    (tmp_path / "a.txt").write_text("a caption")
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "sub":  # root may list everything, so that no right that is taken away would do
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert f"{tmp_path / 'sub'}: the folder cannot be listed: Permission denied" in fault_of(tmp_path)
+
+
 def test_odd_file_names(tmp_path: Path) -> None:
     odd = ["new\nline.jpg", "tab\t.jpg", "\u202egpj.jpg", "..jpg.jpg", "-rf.jpg", "a b;$(c).jpg", "\udcff.jpg"]
     pictures(tmp_path, *odd)
@@ -241,7 +255,7 @@ def test_text_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("café".encode("latin-1"))
     assert reasons(tmp_path) == {
         "long.jpg": "long.txt is 1,048,577 bytes long; the captions of a picture may take 1,048,576",
-        "latin.jpg": "latin.txt: byte 3 is not UTF-8; save the captions as UTF-8 text",
+        "latin.jpg": "latin.txt: byte 3 is not UTF-8; save the file as UTF-8 text",
     }
 
 
@@ -253,7 +267,7 @@ def test_csv_that_is_none(tmp_path: Path) -> None:
     form.write_text('file,caption\na.jpg,one\na.jpg,"two\n')
     assert "captions.csv: line 3: unexpected end of data; is a quotation mark left open" in fault_of(tmp_path)
     form.write_bytes(b"file,caption\na.jpg,one\0\n")
-    assert "captions.csv: line 2 holds a NUL; save the captions as UTF-8 text, not as UTF-16" in fault_of(tmp_path)
+    assert "captions.csv: line 2 holds a NUL; save the file as UTF-8 text, not as UTF-16" in fault_of(tmp_path)
     form.write_bytes(b"file,caption\na.jpg,one\na.jpg,\xff\n")
     assert "captions.csv: byte 29 is not UTF-8" in fault_of(tmp_path)
     form.write_bytes(b"\xef\xbb\xbffile,caption\r\na.jpg,one\r\na.jpg,one\r\n,two\r\na.jpg\r\n")

@@ -410,6 +410,43 @@ def test_the_list_of_images_gives_the_same_pairs_again(tmp_path: Path) -> None:
     assert list_images(again) == list_images(first)
 
 
+def test_an_image_with_narratives_in_two_splits_is_listed_with_each(tmp_path: Path) -> None:
+    root = make_open(tmp_path / "root")
+    write(root / "annotations" / OPEN_VAL, line(IDS[3], "A tree."), line(IDS[1], "A cat asleep."))
+    first = read_open(root)
+    write(tmp_path / "images.txt", list_images(first))
+    assert list_images(first).endswith(f"{IDS[2]}\ttrain\n{IDS[3]}\tval\n{IDS[1]}\tval\n")
+    again = read_open(root, images=tmp_path / "images.txt")
+    assert again.splits == first.splits
+    assert list_images(again) == list_images(first)
+    write(root / "list.txt", f"{IDS[1]} val", f"{IDS[0]} train")
+    assert pairs(read_open(root, images=Path("list.txt"))) == {
+        "train": [(0x0123456789ABCDEF, "A dog."), (0x0123456789ABCDEF, "A dog again.")],
+        "val": [(-1, "A cat asleep.")],
+    }
+    write(root / "list.txt", IDS[1])  # without a split: all of them
+    assert pairs(read_open(root, images=Path("list.txt"))) == {
+        "train": [(-1, "A cat.")],
+        "val": [(-1, "A cat asleep.")],
+    }
+    write(root / "list.txt", f"{IDS[0]} train", f"{IDS[0]} val")
+    with pytest.raises(DataError, match=f"1 of its 2 images are missing: {IDS[0]} has no narrative in val"):
+        read_open(root, images=Path("list.txt"))
+
+
+@fixed_folder
+@given(told=st.dictionaries(st.sampled_from(IDS), st.sets(st.sampled_from(["train", "val"])), min_size=1))
+def test_every_list_that_is_written_is_accepted(tmp_path: Path, told: dict[str, set[str]]) -> None:
+    root = make_open(tmp_path / "root")
+    for split, name in (("train", OPEN_TRAIN[9]), ("val", OPEN_VAL)):
+        lines = [line(image, f"Of {split}.") for image, splits in told.items() if split in splits]
+        write(root / "annotations" / name, line("9" * 16, "Nobody has this image."), *lines)
+    first = read_open(root)
+    (tmp_path / "images.txt").write_text(list_images(first))
+    again = read_open(root, images=tmp_path / "images.txt")
+    assert again.splits == first.splits and list_images(again) == list_images(first)
+
+
 @fixed_folder
 @given(
     chosen=st.permutations(range(4)).flatmap(lambda order: st.integers(1, 4).map(lambda count: order[:count])),
@@ -455,6 +492,8 @@ def test_every_missing_image_of_the_list_is_an_error(tmp_path: Path) -> None:
         (f"{IDS[0]} train val\n", "line 1 is .*or nothing"),
         ("../../../etc/passwd\n", "line 1 is"),
         (f"{IDS[0]}\n{IDS[1]}\n{IDS[0]} val\n", f"line 3: {IDS[0]} is listed before"),
+        (f"{IDS[0]} val\n{IDS[0]} train\n{IDS[0]}\n", f"line 3: {IDS[0]} is listed before"),
+        (f"{IDS[0]} val\n{IDS[0]} train\n{IDS[0]} val\n", f"line 3: {IDS[0]} is listed before; every id .* splits"),
         ("\n", "lists no images"),
     ],
 )

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_tars import RED, make_tar, picture
 
 from t2icli.data.images import ImageError, load_picture
-from t2icli.data.tars import HEADER_LIMIT, TEXT_LIMIT, Sample, read_tar
+from t2icli.data.places import TEXT_LIMIT
+from t2icli.data.tars import HEADER_LIMIT, Sample, read_tar
 from t2icli.errors import DataError
 from t2icli.recipe import Images
 

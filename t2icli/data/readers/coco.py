@@ -1,21 +1,19 @@
 """COCO 2014 captions: train2014/, val2014/ and annotations/ as cocodataset.org packs them.
 
 The split is COCO's own, or Karpathy's for captioning: 113,287 images to train on, 5,000 to validate and 5,000 to test.
-What readers of other folders need too stands at the end: whether a name or a link leads out of where it belongs.
 """
 
 import contextlib
 import io
 import json
-import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from t2icli.data.places import Folders, refuse_links, shown, strange
 from t2icli.data.source import Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section
@@ -31,7 +29,7 @@ CAPTIONS = 5
 KARPATHYS = {"train": "train", "restval": "train", "val": "val", "test": "test"}  # his word for a split -> ours
 LARGE = ("segmentation", "tokens", "sentids", "imgid", "sentid")  # what annotation files say and nobody here reads
 INT64 = 2**63  # ids are stored as signed numbers of 64 bits
-SHOWN = 80  # characters of a name that a message repeats
+FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
 
 
 class Config(Section):
@@ -73,7 +71,8 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
     else:
         for split in ("train", "val"):
             path = root / "annotations" / f"captions_{split}2014.json"
-            source.splits[split] = list(records(official(path, split), split, path.name, folders, boxes[split], source))
+            listed = official(path, split, source)
+            source.splits[split] = list(records(listed, split, path.name, folders, boxes[split], source))
     source.categories = tuple(sorted(categories))
     return source
 
@@ -102,7 +101,7 @@ def records(
     images: Iterable[Listed],
     split: str,
     listing: str,
-    folders: "Folders",
+    folders: Folders,
     boxes: dict[int, list[Box]],
     source: Source,
 ) -> Iterator[Record]:
@@ -112,7 +111,7 @@ def records(
         if reason is not None:
             source.leave_out(split, shown(image.name), reason)
             continue
-        texts = usable(image.texts, split, image.name, source)
+        texts = usable(image.texts, split, shown(image.name), source)
         path = folders.root / image.folder / image.name
         yield Record(image.number, path, texts, tuple(boxes.get(image.number, ())))
 
@@ -124,7 +123,7 @@ def usable(texts: Sequence[Any], split: str, image: str, source: Source) -> tupl
         if isinstance(text, str) and text.strip():
             kept.append(text)
         else:
-            what = "is empty" if isinstance(text, str) else f"is {json.dumps(text)}, not text"
+            what = "is empty" if isinstance(text, str) else f"is {shown(json.dumps(text))}, not text"
             source.leave_out(split, image, f"caption {what}", caption=True)
     return tuple(kept)
 
@@ -132,9 +131,14 @@ def usable(texts: Sequence[Any], split: str, image: str, source: Source) -> tupl
 # ---------------------------------------------------------------------------- COCO's own files
 
 
-def official(path: Path, split: str) -> Iterator[Listed]:
-    """The images of a caption file in the order of their ids."""
+def official(path: Path, split: str, source: Source) -> Iterator[Listed]:
+    """The images of a caption file in the order of their ids; captions of no image go to ``source.left_out``."""
     captions = load(path)
+    for number, annotations in captions.imgToAnns.items():
+        if number not in captions.imgs:
+            for _ in annotations:
+                reason = f"caption of an image_id that is not among the images of {path.name}"
+                source.leave_out(split, shown(number), reason, caption=True)
     for number in sorted(captions.imgs):
         texts = [annotation.get("caption") for annotation in captions.imgToAnns.get(number, ())]
         yield Listed(number, f"{split}2014", captions.imgs[number].get("file_name"), texts)
@@ -147,14 +151,32 @@ def read_boxes(root: Path, split: str, categories: set[str]) -> dict[int, list[B
         return {}
     instances = load(path)
     try:
-        names = {number: str(category["name"]) for number, category in instances.cats.items()}
+        names = {number: named(category["name"]) for number, category in instances.cats.items()}
         categories.update(names.values())
         return {
-            image: [Box(names[a["category_id"]], *map(float, a["bbox"])) for a in annotations]
+            image: [Box(names[a["category_id"]], *sides(a["bbox"])) for a in annotations]
             for image, annotations in instances.imgToAnns.items()
         }
-    except (KeyError, TypeError, ValueError) as fault:
-        raise DataError(f"{path}: an annotation is not as COCO has it: {fault!r}") from None
+    except ValueError as fault:
+        raise DataError(f"{path}: {fault}") from None
+    except (KeyError, TypeError) as fault:
+        raise DataError(f"{path}: an annotation is not as COCO has it: {shown(repr(fault))}") from None
+
+
+def named(category: Any) -> str:
+    """The name of a category; ``ValueError`` where it is none that could be stored."""
+    if not isinstance(category, str) or strange(category):
+        raise ValueError(f"the category {shown(category)} should be a name, without control characters")
+    return category
+
+
+def sides(box: Any) -> tuple[float, float, float, float]:
+    """x, y, width and height of a box; ``ValueError`` where they are no four numbers, or none of a picture."""
+    numbers = isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+    if not numbers or not all(abs(side) <= FARTHEST for side in box):  # which is false of NaN, too
+        raise ValueError(f"the bbox {shown(box)} should be x, y, width and height in the pixels of a picture")
+    x, y, width, height = map(float, box)
+    return x, y, width, height
 
 
 def load(path: Path) -> Any:
@@ -250,79 +272,3 @@ def karpathy(path: Path) -> dict[str, list[Listed]]:
         texts = [sentence.raw for sentence in image.sentences]
         splits[KARPATHYS[image.split]].append(Listed(image.cocoid, image.filepath, image.filename, texts))
     return {split: sorted(images, key=lambda image: image.number) for split, images in splits.items()}
-
-
-# ---------------------------------------------------------------------------- names and links
-
-
-class Folders:
-    """What lies in the image folders of a root, looked at once: asking for every image by itself takes minutes."""
-
-    def __init__(self, root: Path, names: Iterable[str]) -> None:
-        self.root = root
-        self.files = {
-            name: {f"{below}{file}": out for below, file, out in files_below(root, root / name)} for name in names
-        }
-
-    def refusal(self, folder: str, name: Any, listing: str) -> str | None:
-        """Why an image that ``listing`` names cannot be used, if so."""
-        if not isinstance(name, str) or unsafe(name):
-            return "the file name is not a path inside the image folder"
-        leads_out = self.files[folder].get(str(PurePosixPath(name)))
-        if leads_out is None:
-            return f"listed in {listing}, but there is no {folder}/{shown(name)}"
-        return "is a symbolic link that leads out of the root" if leads_out else None
-
-
-def files_below(root: Path, top: Path) -> Iterator[tuple[str, str, bool]]:
-    """Every file below ``top``: its folder (empty, or with a slash at its end), its name, and whether it leads out.
-
-    The last is true of a symbolic link that ends outside of ``root``.
-    Folders come in the order of their names. Links to folders are not followed, so that no circle has to be feared.
-    """
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        deeper = []
-        try:
-            with os.scandir(top / folder) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        deeper.append(f"{folder}{entry.name}/")
-                    elif entry.is_symlink():
-                        out = leads_out(root, Path(entry.path))
-                        if out or Path(entry.path).is_file():
-                            yield folder, entry.name, out
-                    elif entry.is_file():
-                        yield folder, entry.name, False
-        except OSError as fault:
-            raise DataError(f"{top / folder}: the folder cannot be listed: {fault.strerror}") from None
-        pending += sorted(deeper, reverse=True)
-
-
-def leads_out(root: Path, path: Path) -> bool:
-    """Whether a path, its links followed, ends outside of ``root``."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def refuse_links(root: Path, names: Iterable[str]) -> None:
-    """Say so where a file or folder of the root is a link out of it."""
-    for name in names:
-        if leads_out(root, root / name):
-            raise DataError(
-                f"{root / name}: is a symbolic link that leads out of {root}; put the files themselves there, "
-                "or give --root the folder that holds them"
-            )
-
-
-def unsafe(name: str) -> bool:
-    """Whether a file name leads out of its folder, or has characters that no name of an image has."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    strange = any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
-    return path.is_absolute() or ".." in path.parts or not path.parts or strange or ":" in path.parts[0]
-
-
-def shown(name: object) -> str:
-    """A name from a file as a message may repeat it: printable, and not long."""
-    text = str(name) if len(str(name)) <= SHOWN else f"{str(name)[:SHOWN]}..."
-    return text if text.isprintable() else ascii(text)

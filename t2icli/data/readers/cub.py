@@ -4,13 +4,15 @@ The layout is CUB's own, with the captions under text/; the split is that of Att
 where they lie beside it, else by classes: 150 to train on and 50 others to test with.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
 from t2icli.console import say
+from t2icli.data.places import captions_beside, no_file_inside, numbered_lines, refuse_links, shown, unsafe
 from t2icli.data.source import Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.pickles import read_pickle
@@ -28,6 +30,10 @@ WHERE = {
 PICKLES = {split: f"{split}/filenames.pickle" for split in ("train", "test")}
 LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 EVERY = 4  # class in the split that is made where nothing names the field's
+WHOLE = re.compile(r"[1-9][0-9]{0,8}")
+FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
+
+Value = TypeVar("Value")
 
 
 class Config(Section):
@@ -48,54 +54,52 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
         raise DataError(f"cub: say where the raw data lies: --root DIR (it holds {IMAGES}/ and text/)")
     require(root)
     source = Source("cub", {"train": [], "test": []}, categories=("bird",))
-    names = table(root, "images.txt")
-    boxes, labels = table(root, "bounding_boxes.txt"), table(root, "image_class_labels.txt")
-    classes = {names[number]: int(label) for number, label in labels.items() if number in names}
-    splits = split_of(config, root, classes)
-    for number, name in sorted(names.items(), key=lambda item: int(item[0])):
+    names = read_names(root)
+    boxes = table(root, "bounding_boxes.txt", box_of, "1 60.0 27.0 325.0 304.0 (x, y, width and height in pixels)")
+    labels = table(root, "image_class_labels.txt", whole, "1 1 (the number of the class)")
+    splits = split_of(config, root, {name: labels.get(number) for number, name in names.items()})
+    for name in sorted(splits.keys() - set(names.values())):
+        source.leave_out(splits[name], shown(name), f"listed in {PICKLES[splits[name]]}, but not in images.txt")
+    for number, name in sorted(names.items()):
         split = splits.get(name)
-        if split is None:
+        if split is None:  # on neither of AttnGAN's lists, and so not asked for
             continue
-        reason = refusal(root, name, number in boxes, name in classes)
-        texts = captions(root, name, split, source) if reason is None else ()
-        if reason is None and not texts:
-            reason = "has no caption"
+        reason = refusal(root, name, number in boxes, number in labels)
         if reason is not None:
-            source.leave_out(split, name, reason)
+            source.leave_out(split, shown(name), reason)
             continue
-        x, y, w, h = (float(value) for value in boxes[number].split())
+        try:
+            texts = captions(root, name)
+        except DataError as fault:
+            source.leave_out(split, shown(name), f"captions: {fault}")
+            continue
+        box = boxes[number]
         record = Record(
-            int(number),
+            number,
             root / IMAGES / "images" / name,
             texts,
-            (Box("bird", x, y, w, h),),
-            class_index=classes[name] - 1,
-            crop=square(int(x), int(y), int(w), int(h)) if config.crop else None,
+            (box,),
+            class_index=labels[number] - 1,
+            crop=square(int(box.x), int(box.y), int(box.w), int(box.h)) if config.crop else None,
         )
         source.splits[split].append(record)
     return source
 
 
 def require(root: Path) -> None:
-    """Name everything that is missing, and where it is to be had."""
-    missing = [f"  {name}: from {archive}" for name, archive in WHERE.items() if not (root / name).exists()]
+    """Name everything that is missing, and where it is to be had; refuse links that lead out of the root."""
+    missing = [
+        f"  {name}: from {archive}"
+        for name, archive in WHERE.items()
+        if not ((root / name).is_file() if name.endswith(".txt") else (root / name).is_dir())
+    ]
     if missing:
         lines = "\n".join(missing)
         raise DataError(
             f"{root}: CUB-200-2011 is not whole; missing:\n{lines}\n"
             "get the images at https://data.caltech.edu/records/65de6-vp158 and unpack everything side by side"
         )
-
-
-def table(root: Path, file: str) -> dict[str, str]:
-    """A file of CUB's: a number, a space, and what belongs to it, on every line."""
-    path, rows = root / IMAGES / file, {}
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        number, space, rest = text.partition(" ")
-        if not number.isdecimal() or not space:
-            raise DataError(f"{path}: line {line} is {text!r}; it should be a number, a space and a value")
-        rows[number] = rest.strip()
-    return rows
+    refuse_links(root, WHERE)
 
 
 def square(x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
@@ -107,58 +111,126 @@ def square(x: int, y: int, w: int, h: int) -> tuple[int, int, int, int]:
 
 def refusal(root: Path, name: str, boxed: bool, labelled: bool) -> str | None:
     """Why an image cannot be used, if so."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        return "its name leads out of the folder"
+    if unsafe(name):
+        return "its name is not a path inside the image folder"
     if not boxed:
         return "has no line in bounding_boxes.txt"
     if not labelled:
         return "has no line in image_class_labels.txt"
-    if not (root / IMAGES / "images" / name).is_file():
-        return f"listed in images.txt, but there is no {IMAGES}/images/{name}"
-    return None
+    reason = no_file_inside(root, root / IMAGES / "images" / name)
+    return f"listed in images.txt, but {IMAGES}/images/{shown(name)} {reason}" if reason else None
 
 
-def captions(root: Path, name: str, split: str, source: Source) -> tuple[str, ...]:
-    """The lines of an image's text file, the field's mark of a lost character read as a space."""
+def captions(root: Path, name: str) -> tuple[str, ...]:
+    """The lines of an image's text file, the field's mark of a lost character read as a space.
+
+    A ``DataError`` says why there are none.
+    """
     path = root / "text" / PurePosixPath(name).with_suffix(".txt")
-    try:
-        lines = path.read_text(encoding="utf-8").replace(LOST, " ").split("\n")
-    except FileNotFoundError:
-        return ()
-    except UnicodeDecodeError as fault:
-        source.leave_out(split, name, f"captions: byte {fault.start} is not UTF-8", caption=True)
-        return ()
-    return tuple(line.strip() for line in lines if line.strip())
+    lines = (line.replace(LOST, " ").strip() for line in captions_beside(root, path))
+    texts = tuple(filter(None, lines))
+    if not texts:
+        raise DataError(f"{shown(path.name)} has no line that is not blank")
+    return texts
+
+
+# ---------------------------------------------------------------------------- tables
+
+
+def table(root: Path, file: str, value_of: Callable[[str], Value], example: str) -> dict[int, Value]:
+    """A file of CUB's: a number, a space, and what belongs to it, on every line.
+
+    ``value_of`` reads what belongs to it, or raises ``ValueError``. A ``DataError`` names the first line that is not
+    like ``example``, or whose number was there before.
+    """
+    path = root / IMAGES / file
+    rows: dict[int, Value] = {}
+    for line, text in numbered_lines(path):
+        if not text.strip():
+            continue
+        first, _, rest = text.strip().partition(" ")
+        try:
+            number, value = whole(first), value_of(rest.strip())
+        except ValueError:
+            raise DataError(
+                f"{path}: line {line} is {shown(repr(text.strip()))}; it should be like {example}"
+            ) from None
+        if number in rows:
+            raise DataError(f"{path}: line {line}: the number {number} is given twice; it should be there once")
+        rows[number] = value
+    if not rows:
+        raise DataError(f"{path}: is empty; its lines should be like {example}")
+    return rows
+
+
+def read_names(root: Path) -> dict[int, str]:
+    """The names of the images by their numbers; a name that two numbers have is refused."""
+    names = table(root, "images.txt", name_of, "1 001.Black_footed_Albatross/NAME.jpg")
+    numbers: dict[str, int] = {}
+    for number, name in names.items():
+        first = numbers.setdefault(name, number)
+        if first != number:
+            path = root / IMAGES / "images.txt"
+            raise DataError(f"{path}: {shown(name)} has the numbers {first} and {number}; it should be there once")
+    return names
+
+
+def name_of(text: str) -> str:
+    """What stands behind a number in images.txt; whether it can be used is asked later."""
+    if not text:
+        raise ValueError
+    return text
+
+
+def whole(text: str) -> int:
+    """A number of CUB's, from 1 and so that a shard can hold it."""
+    if not WHOLE.fullmatch(text):
+        raise ValueError
+    return int(text)
+
+
+def box_of(text: str) -> Box:
+    """The box of a bird, around something and no larger than a picture could be."""
+    x, y, w, h = map(float, text.split())
+    if not (abs(x) <= FARTHEST and abs(y) <= FARTHEST and 0 < w <= FARTHEST and 0 < h <= FARTHEST):
+        raise ValueError  # NaN, too, is neither smaller nor larger
+    return Box("bird", x, y, w, h)
 
 
 # ---------------------------------------------------------------------------- splits
 
 
-def split_of(config: Config, root: Path, classes: dict[str, int]) -> dict[str, str]:
-    """The split of every image that is in one."""
+def split_of(config: Config, root: Path, classes: dict[str, int | None]) -> dict[str, str]:
+    """The split of every image that is in one; "all" stands for that of an image whose class is not known."""
     there = all((root / file).is_file() for file in PICKLES.values())
     if config.split == "filenames" and not there:
         raise DataError(f"{root}: reader.split = 'filenames' needs {' and '.join(PICKLES.values())}")
     if config.split == "filenames" or (there and config.split == "auto" and not config.test_classes):
-        return dict(by_filenames(root))
-    testing = test_classes(config, root, classes)
-    return {name: "test" if number in testing else "train" for name, number in classes.items()}
+        return by_filenames(root)
+    known = {name: number for name, number in classes.items() if number is not None}
+    testing = test_classes(config, root, set(known.values()))
+    by_class = {name: "test" if number in testing else "train" for name, number in known.items()}
+    return dict.fromkeys(classes, "all") | by_class
 
 
-def by_filenames(root: Path) -> Iterator[tuple[str, str]]:
-    """AttnGAN's lists; names come without their ending."""
+def by_filenames(root: Path) -> dict[str, str]:
+    """AttnGAN's lists; names come without their ending. One that is on both would be tested with what it trained on."""
+    splits: dict[str, str] = {}
+    refuse_links(root, PICKLES.values())
     for split, file in PICKLES.items():
         names = read_pickle(root / file)
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise DataError(f"{root / file}: should be a list of names such as 001.Black_footed_Albatross/NAME")
         for name in names:
-            yield f"{name}.jpg", split
+            if splits.setdefault(f"{name}.jpg", split) != split:
+                raise DataError(
+                    f"{root / file}: {shown(name)} is in {PICKLES['train']} too; it should be in one of them"
+                )
+    return splits
 
 
-def test_classes(config: Config, root: Path, classes: dict[str, int]) -> set[int]:
+def test_classes(config: Config, root: Path, known: set[int]) -> set[int]:
     """Numbers of the classes to test with."""
-    known = set(classes.values())
     if config.test_classes:
         unknown = set(config.test_classes) - known
         if unknown:
@@ -167,7 +239,8 @@ def test_classes(config: Config, root: Path, classes: dict[str, int]) -> set[int
     for folder in (root, root / "text", root / IMAGES):
         path = folder / LISTS["test"]
         if path.is_file():
-            return {class_number(line, path) for line in path.read_text(encoding="utf-8").split()}
+            refuse_links(root, [str(path.relative_to(root))])
+            return {class_number(word, path) for _, line in numbered_lines(path) for word in line.split()}
     say(
         f"{root}: neither {PICKLES['test']} nor {LISTS['test']} says which 50 classes the field tests with: "
         f"every {EVERY}th class is taken, so scores compare with nothing published"
@@ -177,7 +250,10 @@ def test_classes(config: Config, root: Path, classes: dict[str, int]) -> set[int
 
 def class_number(name: str, path: Path) -> int:
     """The number in the name of a class, e.g. 4 of 004.Groove_billed_Ani."""
-    number = name.partition(".")[0]
-    if not number.isdecimal():
-        raise DataError(f"{path}: {name!r} is no class of CUB; it should be like 004.Groove_billed_Ani")
-    return int(number)
+    try:
+        # as CUB writes it, with zeros before it
+        return whole(name.partition(".")[0].lstrip("0"))
+    except ValueError:
+        raise DataError(
+            f"{path}: {shown(repr(name))} is no class of CUB; it should be like 004.Groove_billed_Ani"
+        ) from None

@@ -13,9 +13,7 @@ links to files inside it are followed, those out of it are left out, and those t
 
 import csv
 import hashlib
-import itertools
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,17 +21,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t2icli.data.images import SUFFIXES
-from t2icli.data.source import Record, Source
-from t2icli.data.tars import (
-    CLASS_LIMIT,
-    ENDINGS,
-    TEXT_LIMIT,
-    captions_in,
-    leads_out,
-    read_tar,
-    shown,
-    without_lone_surrogates,
+from t2icli.data.places import (
+    captions_beside,
+    climbs_out,
+    encodable,
+    no_file_inside,
+    numbered_lines,
+    refuse_unlisted,
 )
+from t2icli.data.source import Record, Source
+from t2icli.data.tars import CLASS_LIMIT, ENDINGS, read_tar, without_lone_surrogates
 from t2icli.errors import DataError
 from t2icli.recipe import Section
 
@@ -89,39 +86,26 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
 
 def look(root: Path, source: Source) -> Found:
     """Pictures and tars of a folder and its subfolders; a tar that is none, or lies elsewhere, ends the reading."""
-    found, base = Found(), root.resolve()
-    for folder, subfolders, files in os.walk(root):
+    found = Found()
+    for folder, subfolders, files in os.walk(root, onerror=refuse_unlisted):
         inside = Path(folder).relative_to(root)
         for file in (*files, *subfolders):
             is_tar = file.lower().endswith(ENDINGS) and file not in subfolders
             if not is_tar and not file.lower().endswith(SUFFIXES):
                 continue
             path, name = Path(folder, file), (inside / file).as_posix()
-            reason = outside(path, base) or (None if shown(name) == name else "its name is not UTF-8")
+            reason = no_file_inside(root, path, walked=True) or (
+                None if encodable(name) == name else "its name is not UTF-8"
+            )
             if reason and is_tar:
-                raise DataError(f"{shown(str(path))}: {reason}; a tar of pictures should lie in the folder itself")
+                raise DataError(f"{encodable(str(path))}: {reason}; a tar of pictures should lie in the folder itself")
             if reason:
-                source.leave_out("all", shown(name), reason)
+                source.leave_out("all", encodable(name), reason)
             elif is_tar:
                 found.tars.append(name)
             else:
                 found.pictures.add(name)
     return found
-
-
-def outside(path: Path, base: Path) -> str | None:
-    """Why a path, whose folders are no links, is no file inside ``base`` (a resolved folder), if so."""
-    try:
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            if not path.resolve(strict=True).is_relative_to(base):
-                return "is a symbolic link out of the folder"
-            mode = path.stat().st_mode
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle
-        return "is a symbolic link that leads nowhere"
-    if stat.S_ISDIR(mode):
-        return "is a folder"
-    return None if stat.S_ISREG(mode) else "is a pipe, a socket or a device"
 
 
 def packed(root: Path, tar: str, source: Source) -> dict[str, Record]:
@@ -166,11 +150,10 @@ def unrepeated(captions: tuple[str, ...], image: str, source: Source) -> tuple[s
 
 def lines(root: Path, pictures: set[str], source: Source, refused: set[str]) -> Iterator[Line]:
     """What the folder says about its loose pictures; ``refused`` gets those whose NAME.txt cannot be used."""
-    base = root.resolve()
     for name, form in (("captions.jsonl", from_jsonl), ("captions.csv", from_csv)):
         path = root / name
         if os.path.lexists(path):
-            reason = outside(path, base)
+            reason = no_file_inside(root, path, walked=True)
             if reason:
                 raise DataError(f"{path}: {reason}; the captions should be a file in the folder itself")
             yield from form(path)
@@ -180,44 +163,10 @@ def lines(root: Path, pictures: set[str], source: Source, refused: set[str]) -> 
         if not os.path.lexists(beside):
             continue
         try:
-            yield Line(file=name, captions=captions_beside(beside, base), **{"class": -1})
+            yield Line(file=name, captions=captions_beside(root, beside, walked=True), **{"class": -1})
         except DataError as fault:
             refused.add(name)
             source.leave_out("all", name, str(fault))
-
-
-def captions_beside(path: Path, base: Path) -> list[str]:
-    """The lines of NAME.txt; a ``DataError`` says why it is not read."""
-    reason = outside(path, base)
-    if reason:
-        raise DataError(f"{path.name} {reason}")
-    size = path.stat().st_size
-    if size > TEXT_LIMIT:
-        raise DataError(f"{path.name} is {size:,} bytes long; the captions of a picture may take {TEXT_LIMIT:,}")
-    try:
-        return captions_in(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as fault:
-        raise not_utf8(path.name, fault.start) from None
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of UTF-8 text from 1, one in memory at a time; one too long to be of one picture is not even read."""
-    start = 0
-    with path.open("rb") as file:
-        for number in itertools.count(1):
-            raw = file.readline(TEXT_LIMIT + 1)
-            if not raw:
-                return
-            if len(raw) > TEXT_LIMIT:
-                raise DataError(f"{path}: line {number} is longer than {TEXT_LIMIT:,} bytes; a line is of one picture")
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as fault:
-                raise not_utf8(path, start + fault.start) from None
-            if "\0" in text:
-                raise DataError(f"{path}: line {number} holds a NUL; save the captions as UTF-8 text, not as UTF-16")
-            start += len(raw)
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
 def from_jsonl(path: Path) -> Iterator[Line]:
@@ -260,22 +209,9 @@ def from_csv(path: Path) -> Iterator[Line]:
         yield Line(file=name, captions=captions, **{"class": -1})
 
 
-def text_of(path: Path) -> str:
-    """A file's text; anything but UTF-8 is refused with the place."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise not_utf8(path, fault.start) from None
-
-
-def not_utf8(path: Path | str, place: int) -> DataError:
-    """What is said of a file that is no UTF-8 text."""
-    return DataError(f"{path}: byte {place} is not UTF-8; save the captions as UTF-8 text")
-
-
 def refusal(line: Line, pictures: set[str], described: dict[str, Record]) -> str | None:
     """Why a picture's captions cannot be used, if so."""
-    if leads_out(line.file):
+    if climbs_out(line.file):
         return "its name leads out of the folder"
     if line.file not in pictures:
         return "is described, but no such picture is there"

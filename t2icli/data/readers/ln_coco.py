@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from t2icli.data.narratives import PAGE, missing_files, parts, read_narratives
-from t2icli.data.readers.coco import Folders, refuse_links, shown
+from t2icli.data.places import Folders, refuse_links, shown
 from t2icli.data.source import Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section

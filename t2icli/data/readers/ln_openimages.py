@@ -6,7 +6,7 @@ The narratives of an image stand together, at the place of its first, or of its 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from t2icli.console import say
 from t2icli.data.narratives import PAGE, missing_files, parts, read_narratives
-from t2icli.data.readers.coco import files_below, shown
+from t2icli.data.places import files_below, shown
 from t2icli.data.source import Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section
@@ -32,6 +32,7 @@ ABSENT = "absent"  # what a line of left_out is about: an image that the user do
 FIRST = 3  # missing images that a message names
 
 Split = Literal["train", "val", "test"]
+Asked = tuple[int, str | None]  # a line of a list of images: the number, and the split if it says one
 
 
 class Config(Section):
@@ -81,7 +82,7 @@ def require(root: Path, splits: list[Split]) -> None:
         )
 
 
-def gather(root: Path, split: Split, source: Source, wanted: dict[int, str | None] | None) -> dict[int, list[str]]:
+def gather(root: Path, split: Split, source: Source, wanted: Container[int] | None) -> dict[int, list[str]]:
     """The captions of every image of a split, or of those that are wanted, in the order of the files."""
     narrated: dict[int, list[str]] = {}
     for file in NARRATIVES[split]:
@@ -91,7 +92,7 @@ def gather(root: Path, split: Split, source: Source, wanted: dict[int, str | Non
                 source.leave_out(split, shown(narrative.image_id), reason)
                 continue
             number = number_of(narrative.image_id)
-            if wanted is None or wanted.get(number, "") in (None, split):
+            if wanted is None or number in wanted:
                 narrated.setdefault(number, []).append(narrative.caption)
     return narrated
 
@@ -171,9 +172,9 @@ def list_images(source: Source) -> str:
     )
 
 
-def read_images(path: Path) -> dict[int, str | None]:
-    """The images of such a list in its order, with their splits, None where it does not say."""
-    listed: dict[int, str | None] = {}
+def read_images(path: Path) -> list[Asked]:
+    """The lines of such a list in their order; an image may be there once for every split, or once without one."""
+    listed: dict[Asked, None] = {}
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line, text in enumerate(file, start=1):
@@ -185,42 +186,48 @@ def read_images(path: Path) -> dict[int, str | None]:
                         f"{path}: line {line} is {shown(text.strip())}; "
                         "should be 16 hexadecimal digits, and a split (train, val, test) behind them or nothing"
                     )
-                number = number_of(words[0])
-                if number in listed:
-                    raise DataError(f"{path}: line {line}: {words[0]} is listed before; every id should be there once")
-                listed[number] = words[1] if len(words) == 2 else None
+                number, split = number_of(words[0]), words[1] if len(words) == 2 else None
+                rivals = (None, split) if split else (None, *NARRATIVES)
+                if any((number, rival) in listed for rival in rivals):
+                    raise DataError(
+                        f"{path}: line {line}: {words[0]} is listed before; "
+                        "every id should be there once, or once with each of its splits"
+                    )
+                listed[number, split] = None
     except OSError as fault:
         raise DataError(f"{path}: reader.images cannot be read: {fault.strerror}") from None
     if not listed:
         raise DataError(f"{path}: lists no images; should have an id of Open Images a line")
-    return listed
+    return list(listed)
 
 
 def read_listed(root: Path, path: Path, splits: list[Split], pictures: Pictures, source: Source) -> None:
     """Exactly the images of a list, in its order; any that is missing is an error."""
-    wanted = read_images(path)
-    narrated: set[int] = set()
+    listed = read_images(path)
+    narrated: set[Asked] = set()
     for split in splits:
+        wanted = {number: None for number, named in listed if named in (None, split)}  # keeps the order of the list
         found = gather(root, split, source, wanted)
-        narrated |= found.keys()
-        there = {n: found[n] for n in wanted if n in found and n in pictures.where}
+        narrated |= {(number, named) for number in found for named in (None, split)}
+        there = {number: found[number] for number in wanted if number in found and number in pictures.where}
         source.splits[split] = list(records(there, split, pictures, source))
-    reasons = {number: lacking(number, wanted[number], narrated, pictures) for number in wanted}
-    missing = [f"{id_of(number)} {reason}" for number, reason in reasons.items() if reason]
+    reasons = {asked: lacking(asked, narrated, pictures) for asked in listed}
+    missing = [f"{id_of(number)} {reason}" for (number, _), reason in reasons.items() if reason]
     if missing:
         more = "; ..." if len(missing) > FIRST else ""
         raise DataError(
-            f"{path}: {len(missing):,} of its {len(wanted):,} images are missing: {'; '.join(missing[:FIRST])}{more}; "
+            f"{path}: {len(missing):,} of its {len(listed):,} images are missing: {'; '.join(missing[:FIRST])}{more}; "
             f"put them below {root}, or take them off the list"
         )
 
 
-def lacking(number: int, split: str | None, narrated: set[int], pictures: Pictures) -> str | None:
-    """What an image of the list lacks, if anything."""
+def lacking(asked: Asked, narrated: set[Asked], pictures: Pictures) -> str | None:
+    """What an image of the list lacks, if anything; ``narrated`` has it with its split and with None."""
+    number, split = asked
     if number in pictures.outside:
         return "is a symbolic link that leads out of the root"
     if number not in pictures.where:
         return "has no file"
-    if number not in narrated:
+    if asked not in narrated:
         return f"has no narrative in {split or 'the splits that are read'}"
     return None

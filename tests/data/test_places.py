@@ -1,0 +1,124 @@
+"""Files under a user's folder: what a name may be, where links lead, and text that is not trusted."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from t2icli.data.places import (
+    TEXT_LIMIT,
+    Folders,
+    captions_beside,
+    climbs_out,
+    encodable,
+    files_below,
+    leads_out,
+    no_file_inside,
+    numbered_lines,
+    refuse_links,
+    refuse_unlisted,
+    shown,
+    strange,
+    unsafe,
+)
+from t2icli.errors import DataError
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        "../x.jpg",
+        "a/../../x.jpg",
+        "/etc/passwd",
+        "..\\x.jpg",
+        "C:\\x.jpg",
+        "a\nb.jpg",
+        "a\0.jpg",
+        "",
+        "\ud800.jpg",
+    ],
+)
+def test_names_that_lead_elsewhere(name: str) -> None:
+    assert unsafe(name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "part 1/a.jpg", "..a.jpg", "été.jpg", "a..b/c.jpg"])
+def test_names_that_are_fine(name: str) -> None:
+    assert not unsafe(name)
+
+
+def test_names_are_shown_short_and_printable() -> None:
+    assert shown("a.jpg") == "a.jpg"
+    assert shown("a\n\u202eb") == r"'a\n\u202eb'"
+    assert len(shown("x" * 100_000)) < 100
+    assert shown("\ud800").encode()
+
+
+def test_what_names_say_by_themselves() -> None:
+    assert climbs_out("../a.jpg") and climbs_out("/a.jpg") and not climbs_out("a\n\\..b.jpg")
+    assert strange("a\u2028b") and not strange("\u202ea b")
+    assert encodable("a\udcff\n") == "a\\udcff\n"
+
+
+def test_files_inside_and_links_out(tmp_path: Path) -> None:
+    root, away = tmp_path / "root", tmp_path / "away"
+    (root / "folder").mkdir(parents=True)
+    away.mkdir()
+    (away / "a.txt").write_text("a secret")
+    (root / "folder" / "a.txt").write_text("one\n\ntwo")
+    (root / "inner").symlink_to("folder")
+    (root / "outer").symlink_to(away)
+    (root / "gone.txt").symlink_to("nowhere.txt")
+    (root / "circle.txt").symlink_to("circle.txt")
+    (root / "away.txt").symlink_to(away / "a.txt")
+    os.mkfifo(root / "pipe.txt")
+    expected = {
+        "folder/a.txt": None,
+        "inner/a.txt": None,
+        "outer/a.txt": "is a symbolic link out of the folder",
+        "away.txt": "is a symbolic link out of the folder",
+        "gone.txt": "is a symbolic link that leads nowhere",
+        "circle.txt": "is a symbolic link that leads nowhere",
+        "folder": "is a folder",
+        "pipe.txt": "is a pipe, a socket or a device",
+        "none.txt": "is not there",
+        "a\0.txt": "is not there",
+        "x" * 5_000: "is not there",
+        "gone.txt/a.txt": "is not there",
+    }
+    assert {name: no_file_inside(root, root / name) for name in expected} == expected
+    assert no_file_inside(root, root / "away.txt", walked=True) == "is a symbolic link out of the folder"
+    assert leads_out(root, root / "outer" / "a.txt") and not leads_out(root, root / "inner" / "a.txt")
+    refuse_links(root, ["inner", "none"])
+    with pytest.raises(DataError, match="outer: is a symbolic link that leads out of"):
+        refuse_links(root, ["inner", "outer"])
+    assert captions_beside(root, root / "folder" / "a.txt") == ["one", "two"]
+    with pytest.raises(DataError, match=r"^a\.txt is a symbolic link out of the folder"):
+        captions_beside(root, root / "outer" / "a.txt")
+    found = sorted((f"{folder}{name}", out) for folder, name, out in files_below(root, root))
+    assert found == [("away.txt", True), ("folder/a.txt", False), ("outer", True)]
+    folders = Folders(root, ["folder"])
+    assert folders.refusal("folder", "./a.txt", "a list") is None
+    assert folders.refusal("folder", "b.txt", "a list") == "listed in a list, but there is no folder/b.txt"
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none: the folder cannot be listed: No such file or directory"):
+        list(files_below(tmp_path, tmp_path / "none"))
+    with pytest.raises(DataError, match=r"^a\\udcff: the folder cannot be listed: Permission denied"):
+        refuse_unlisted(PermissionError(13, "Permission denied", "a\udcff"))
+
+
+def test_lines_have_numbers_and_limits(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo")
+    assert list(numbered_lines(path)) == [(1, "one\r\n"), (2, "\n"), (3, "two")]
+    for content, message in (
+        (b"one\n" + b"x" * (TEXT_LIMIT + 1), "line 2 is longer than 1,048,576 bytes"),
+        (b"one\n\xff", "byte 4 is not UTF-8; save the file as UTF-8 text"),
+        (b"one\n\0", "line 2 holds a NUL; save the file as UTF-8 text, not as UTF-16"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=f"a.txt: {message}"):
+            list(numbered_lines(path))
