@@ -19,7 +19,7 @@ import torch
 
 from t2icli.data.loader import Loader
 from t2icli.data.prepare import prepare
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.recipe_files import load_data_recipe
 
 

@@ -38,7 +38,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from t2icli.data.loader import Loader
 from t2icli.data.prepare import prepare, read_source
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.recipe_files import load_data_recipe
 
 SIZE, STORED, BATCH = 256, 304, 16

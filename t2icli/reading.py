@@ -14,7 +14,8 @@ from t2icli.batch import Loaded, Text
 from t2icli.console import say
 from t2icli.data.bert import BertEncoder
 from t2icli.data.manifest import TextIdentity
-from t2icli.data.shards import Shard, ShardFolder, StoredCaption
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard, StoredCaption
 from t2icli.data.text import Sentence, collate_text, collate_tokens, read_tokens
 from t2icli.encoders._files import find_encoder, load_encoder, save_encoder
 from t2icli.encoders._words import WordEncoder

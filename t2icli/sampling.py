@@ -22,7 +22,7 @@ from torchvision.utils import make_grid
 from t2icli import registry
 from t2icli.batch import Text
 from t2icli.console import say
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.reading import Reader, trained_reader
 from t2icli.recipe import Recipe

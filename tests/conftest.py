@@ -8,7 +8,7 @@ import torchvision
 
 from t2icli import registry
 from t2icli.data.prepare import prepare
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.encoders._files import WEIGHTS, save_encoder
 from t2icli.recipe_files import load_data_recipe, load_encoder_recipe
 from t2icli.training.pretraining import build_encoder

@@ -52,7 +52,7 @@ def write_shards(folder, counts=(5, 4), split="val", dataset="scenes", size=32, 
         sizes = {"tokens": 3 * len(texts), "bytes": path.stat().st_size, "sha256": sha256(path)}
         entries.append(asdict(ShardEntry(path.name, split, count, len(texts), **sizes)))
         first += count
-    recipe = {"images": {"size": size, "fit": "squash"}, "text": {"pad_sum": False}}
+    recipe = {"images": {"size": size, "fit": "squash"}, "text": {"pad_sum": False, "embeddings": "stored"}}
     manifest = {"schema": 2, "dataset": dataset, "shards": entries, "text": asdict(IDENTITY), "recipe": recipe}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

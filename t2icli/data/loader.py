@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from t2icli.batch import Loaded, Text
-from t2icli.data.shards import Shard, ShardFolder
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard
 from t2icli.data.text import Sentence, collate_text, collate_tokens
 from t2icli.errors import DataError, UserError
 from t2icli.recipe import CaptionChoice, Flip

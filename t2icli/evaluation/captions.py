@@ -13,7 +13,7 @@ from t2icli.errors import UserError
 from t2icli.evaluation.protocol import Captions, Negatives
 
 if TYPE_CHECKING:
-    from t2icli.data.shards import ShardFolder
+    from t2icli.data.shard_folder import ShardFolder
 
 
 @dataclass(frozen=True)

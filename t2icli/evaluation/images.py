@@ -19,7 +19,7 @@ from t2icli.errors import DataError
 from t2icli.storage import sha256
 
 if TYPE_CHECKING:
-    from t2icli.data.shards import ShardFolder  # scoring a folder of images should not need HDF5
+    from t2icli.data.shard_folder import ShardFolder  # scoring a folder of images should not need HDF5
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 FILTER = "PIL bicubic"

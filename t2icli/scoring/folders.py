@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.caching import digest_of

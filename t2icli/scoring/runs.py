@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.caching import digest_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.evaluation.captions import Drawn, draw_negatives
 from t2icli.evaluation.evaluate import Sides

@@ -20,7 +20,7 @@ from t2icli import registry
 from t2icli.batch import Pairs
 from t2icli.console import progress, say
 from t2icli.data.loader import Loader
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.distributed import World, session
 from t2icli.encoders._base import Encoder, Phase
 from t2icli.encoders._files import WEIGHTS, save_encoder

@@ -14,7 +14,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from t2icli import registry
 from t2icli.console import say
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.distributed import World
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from t2icli import registry
 from t2icli.data.loader import Loader
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.text import Sentence
 from t2icli.distributed import broadcast
 from t2icli.encoders._base import Encoder

@@ -13,7 +13,7 @@ from small_tars import RED, make_tar
 
 from t2icli.data.prepare import prepare
 from t2icli.data.readers.folder import Config, read
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.recipe_files import load_data_recipe
 

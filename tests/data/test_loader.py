@@ -13,7 +13,7 @@ from made_up import made_up_pictures
 from t2icli.batch import Loaded, Text
 from t2icli.data.loader import Loader, may_mirror, some_words
 from t2icli.data.plan import keep_captions
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 
 

@@ -15,7 +15,8 @@ from t2icli.batch import Text
 from t2icli.data.bert import CAPTIONS_AT_ONCE, BertEncoder
 from t2icli.data.loader import Loader
 from t2icli.data.prepare import prepare
-from t2icli.data.shards import Shard, ShardFolder
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard
 from t2icli.data.text import collate_text, collate_tokens, read_tokens
 from t2icli.data.text_encoder import text_encoder
 from t2icli.distributed import World

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from t2icli.data.plan import LONGEST_CAPTION, make_plan
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.source import Record, Source
 from t2icli.data.text_encoder import NoEncoder
 from t2icli.errors import DataError

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from t2icli.data.shards import Shard, ShardContent, ShardFolder, StoredCaption, StoredImage, write_shard
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Box
 from t2icli.data.verify import verify
 from t2icli.errors import DataError

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from t2icli.data.manifest import ShardEntry, TextIdentity
-from t2icli.data.shards import Shard, ShardContent, ShardFolder, StoredCaption, StoredImage, write_shard
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Box
 from t2icli.data.verify import verify
 from t2icli.errors import DataError
@@ -70,7 +71,7 @@ def folder_with(content: ShardContent, folder: Path) -> Path:
         "dataset": "tests",
         "shards": [asdict(ShardEntry(FILE, "val", *counts, sha256(path)))],
         "text": asdict(identity),
-        "recipe": {"images": {"size": 8, "fit": "squash"}, "text": {"pad_sum": False}},
+        "recipe": {"images": {"size": 8, "fit": "squash"}, "text": {"pad_sum": False, "embeddings": "stored"}},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_shards import pictures, save, write_shards
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.evaluation import caching
 from t2icli.evaluation.caching import HEADER, path_of, read_chunk, write_chunk

@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 from small_shards import pictures, save, write_shards
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.evaluation.images import FolderImages, MemoryImages, ShardImages
 

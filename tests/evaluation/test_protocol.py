@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_shards import write_shards
 
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import RecipeError, UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.captions import caption_hash, draw, draw_negatives, negatives_hash

@@ -12,7 +12,7 @@ from test_loop import assert_same, newest_state
 
 from t2icli import registry
 from t2icli.data.prepare import prepare
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.encoders._files import WEIGHTS as ENCODER
 from t2icli.encoders._files import save_encoder
 from t2icli.encoders.damsm import DAMSM

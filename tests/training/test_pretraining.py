@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from test_loop import assert_same, newest_state
 
 from t2icli import registry
-from t2icli.data.shards import ShardFolder
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.encoders._files import WEIGHTS, load_encoder
 from t2icli.errors import DataError, Diverged, Preempted, RecipeError
 from t2icli.recipe import EncoderRecipe
