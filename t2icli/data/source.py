@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Box:
     """An object in a picture; x and y are its upper left corner, all in pixels of the original image."""
 
@@ -16,7 +16,7 @@ class Box:
     h: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a data set has hundreds of thousands
 class Record:
     """One picture with its captions."""
 

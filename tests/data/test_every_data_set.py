@@ -19,11 +19,10 @@ Pairs = dict[str, list[tuple[int, list[str]]]]  # split -> pictures by their ids
 
 @dataclass(frozen=True)
 class Case:
-    """How the files are laid out, keys beside the recipe's, what shards must hold, and what ``prepare`` must print."""
+    """How the files are laid out, the recipe, what shards must hold, and what ``prepare`` must print."""
 
     make: Callable[[Path], Path]
     recipe: str
-    keys: tuple[str, ...]
     pairs: Pairs
     lines: tuple[str, ...]
 
@@ -42,14 +41,12 @@ CASES = {
     "coco": Case(
         test_coco.make,
         "coco",
-        (),
         {"train": [two(1), two(2)], "val": [two(11), two(12)]},
         ("train: 2 images, 4 captions of 413,915 published", "val: 2 images, 4 captions of 202,520 published"),
     ),
-    "karpathy": Case(
+    "coco-karpathy": Case(
         test_coco.make_karpathy,
-        "coco",
-        ("reader.split=karpathy",),
+        "coco-karpathy",
         {"train": [karpathys(1), karpathys(11)], "val": [karpathys(12)], "test": [karpathys(2)]},
         (
             "train: 2 images, 4 captions of 566,435 published",
@@ -60,7 +57,6 @@ CASES = {
     "ln-coco": Case(
         test_narratives.make_coco,
         "ln-coco",
-        (),
         {
             "train": [
                 (7, ["A room."]),
@@ -76,7 +72,6 @@ CASES = {
     "ln-openimages": Case(
         test_narratives.make_open,
         "ln-openimages",
-        (),
         {
             "train": [
                 (-(2**63), ["A bus."]),
@@ -121,7 +116,7 @@ def made(case: Case, tiny_bert: Path, tmp_path: Path) -> Callable[..., dict[str,
         Image.new("RGB", (20 + number, 14), (20 * number, 90, 60)).save(path)
 
     def run(name: str, *keys: str, **options: Any) -> dict[str, Any]:
-        settings = [f"text.model={tiny_bert}", "images.size=8", "images_per_shard=2", *case.keys, *keys]
+        settings = [f"text.model={tiny_bert}", "images.size=8", "images_per_shard=2", *keys]
         return prepare_and_report(case.recipe, root, tmp_path / name, settings, workers=1, **options)
 
     return run
