@@ -24,6 +24,7 @@ Flip = Literal[True, False, "unless-sided"]
 CaptionChoice = Literal["random", "first", "shortest", "longest"]
 # Which captions `prepare` keeps of a picture that has too many.
 CaptionsKept = Literal["first", "random", "shortest"]
+SEEDS = 2**63  # every seed is below it, because HDF5 and torch have whole numbers of 64 bits
 FLIP = "mirror every other image at random; unless-sided: not those whose caption of the moment says left or right"
 
 # ---------------------------------------------------------------------------- data recipes
@@ -49,6 +50,9 @@ class TextEncoder(Section):
         "or `none`, for systems that read captions by a matcher",
     )
     max_tokens: int = Field(17, ge=3, le=512, description="token positions, [CLS] and [SEP] included")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of BERT's arithmetic, on every device; vectors are stored as float16"
+    )
     captions_per_image: PositiveInt = Field(5, description="of an image's captions so many are kept")
     captions: CaptionsKept = Field(
         "first",
@@ -74,7 +78,7 @@ class DataRecipe(Section):
     images: Images = Images()
     text: TextEncoder = TextEncoder()
     images_per_shard: PositiveInt = Field(2000, description="images in one shard file")
-    seed: int = Field(0, description="for readers that draw or split at random")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="for readers that draw or split at random")
 
 
 # ---------------------------------------------------------------------------- training recipes
@@ -132,7 +136,9 @@ class Train(Section):
     d_steps: PositiveInt = Field(1, description="discriminator updates per generator update")
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="of activations; weights stay float32")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the generator's averaged weights, per update")
-    seed: int = Field(0, ge=0, description="order, noise and augmentation are functions of it and of the position")
+    seed: int = Field(
+        0, ge=0, lt=SEEDS, description="order, noise and augmentation are functions of it and of the position"
+    )
     negatives: Literal["local", "global"] = Field(
         "local", description="contrastive losses see the process's own batch, or the batches of all processes"
     )
@@ -170,7 +176,7 @@ class EncoderTrain(Section):
 
     batch_size: int = Field(ge=2, description="images per update")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations; weights stay float32")
-    seed: int = Field(0, ge=0, description="order, choices and weights are functions of it")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="order, choices and weights are functions of it")
     log_every: PositiveInt = Field(50_000, description="images between two lines of log.jsonl")
     validate_every: PositiveInt = Field(200_000, description="images between two validations")
     save_every: PositiveInt = Field(200_000, description="images between two checkpoints")

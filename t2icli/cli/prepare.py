@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from t2icli.cli.options import JsonOption, SetOption
+from t2icli.errors import UserError
 
 ShardsOption = Annotated[
     str | None,
@@ -21,9 +22,13 @@ EngineOption = Annotated[
 GpuShareOption = Annotated[
     float, typer.Option(metavar="SHARE", min=0.01, max=1, help="ray: the part of a GPU that each BERT takes.")
 ]
+VerifyOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Check every checksum of prepared shards instead.")
+]
 
 
 def prepare(
+    context: typer.Context,
     dataset: Annotated[
         str | None, typer.Argument(metavar="DATASET", help="coco, cub, folder, ..., or a data recipe (.toml).")
     ] = None,
@@ -45,9 +50,7 @@ def prepare(
     merge: MergeOption = False,
     engine: EngineOption = "pool",
     gpu_share: GpuShareOption = 1.0,
-    verify: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Check every checksum of prepared shards instead.")
-    ] = None,
+    verify: VerifyOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Turn raw images and captions into shards with token ids and BERT vectors.
@@ -62,6 +65,7 @@ def prepare(
     from t2icli.data.report import prepare_and_report, verify_and_report
 
     if verify is not None:
+        refuse_beside_verify(context)
         result = verify_and_report(verify)
     elif dataset is None:
         raise typer.BadParameter("missing; e.g. t2i prepare scenes", param_hint="DATASET")
@@ -82,3 +86,23 @@ def prepare(
         )
     if json_:
         typer.echo(json.dumps(result))
+
+
+def refuse_beside_verify(context: typer.Context) -> None:
+    """Refuse whatever was given beside ``--verify`` and would be left undone."""
+    given = [
+        parameter.opts[0] if parameter.param_type_name == "option" else str(parameter.metavar)
+        for parameter in context.command.params
+        if parameter.name not in ("verify", "json_") and given_by_hand(context, parameter.name)
+    ]
+    if given:
+        raise UserError(
+            f"--verify and {', '.join(given)}: --verify DIR only checks shards and prepares nothing; leave out one or "
+            "the other"
+        )
+
+
+def given_by_hand(context: typer.Context, name: str | None) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"

@@ -37,8 +37,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 MODES = {"L": "greyscale", "1": "greyscale", "CMYK": "CMYK", "P": "palette", "I": "16-bit"}
-# What t2i inspect takes for damage of a stored picture; decode() takes every exception.
-READABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError, Image.DecompressionBombError)
 
 
 class ImageError(Exception):

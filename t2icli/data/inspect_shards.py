@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from t2icli.console import progress
-from t2icli.data.images import READABLE, reason
+from t2icli.data.images import reason
 from t2icli.data.manifest import entries, read_manifest
-from t2icli.data.shards import Shard, ShardFolder
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard
+from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, UserError
 from t2icli.storage import write_atomically
 from t2icli.vocabulary import words_of
@@ -74,18 +76,21 @@ def inspect(folder: Path, split: str | None = None, sheet: Path | None = None) -
     A sheet is written to ``folder/inspect-SPLIT.png``, or to ``sheet`` where one split is read. Duplicates are looked
     for among the splits that are read. Damage is an error that names the shard and its row.
     """
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: a contact sheet is a PNG; name a file that ends in .png")
     manifest = read_manifest(folder)
     names = [split] if split is not None else list(dict.fromkeys(entry.split for entry in entries(manifest)))
     if sheet is not None and len(names) != 1:
         raise UserError(f"--sheet {sheet}: one file for the splits {', '.join(names)} of {folder}; add --split NAME")
     folders = [ShardFolder(folder, name) for name in names]
+    sheets = [sheet or folder / f"inspect-{name}.png" for name in names]
+    for path, shards in zip(sheets, folders, strict=True):
+        write_sheet(path, shards)  # first, because reading every picture only to find no place for it is lost time
     hashes, found = Hashes(), {}
     with progress(f"inspect {folder}", sum(map(len, folders)), "images") as advance:
         for number, shards in enumerate(folders):
             tally = read_split(shards, number, hashes, advance)
-            path = sheet or folder / f"inspect-{names[number]}.png"
-            write_sheet(path, shards)
-            found[names[number]] = {**in_numbers(tally, shards), "sheet": str(path)}
+            found[names[number]] = {**in_numbers(tally, shards), "sheet": str(sheets[number])}
     duplicates = find_duplicates(hashes, names)
     return {"folder": str(folder), "dataset": manifest["dataset"], "splits": found, "duplicates": duplicates}
 
@@ -138,11 +143,12 @@ def add_hashes(shard: Shard, row: int, split: int, hashes: Hashes) -> None:
 
 def open_row(shard: Shard, row: int, side: int) -> Image.Image:
     """A picture decoded, a JPEG at the lowest resolution that still has ``side`` pixels a side."""
+    data = shard.image_bytes(row)
     try:
-        image = Image.open(io.BytesIO(shard.image_bytes(row)))
+        image = Image.open(io.BytesIO(data))
         image.draft(None, (side, side))
         image.load()
-    except READABLE as fault:
+    except Exception as fault:  # Pillow's plugins raise whatever their parsing meets
         raise DataError(f"{shard.path}: image {row} (id {shard.ids[row]}): {reason(fault)}") from None
     return image
 
@@ -278,9 +284,11 @@ def write_sheet(path: Path, folder: ShardFolder) -> None:
     try:
         write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
     except OSError as fault:
+        if fault.errno in NO_SPACE:
+            raise
         raise UserError(
-            f"{path}: the contact sheet cannot be written ({fault.strerror}); name another file with --split NAME "
-            "--sheet FILE.png"
+            f"{path}: the contact sheet cannot be written ({fault.strerror or fault}); choose another place for it, "
+            f"a split at a time: --split {folder.split} --sheet FILE.png"
         ) from None
 
 

@@ -6,22 +6,23 @@ Shards may also be made in parts, by jobs on many machines that share the folder
 """
 
 import errno
-import fcntl
 import json
 import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from t2icli import registry
 from t2icli.console import progress, say
 from t2icli.data import plan as planning
 from t2icli.data.build import Builder, Done, Engine, Workforce
-from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_json, read_manifest, totals
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, misfit, read_manifest, totals
+from t2icli.data.ownership import IMAGES, QUARANTINE, lock, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.plan import Plan, Task, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
@@ -31,11 +32,16 @@ from t2icli.recipe import DataRecipe
 from t2icli.storage import write_json, write_text
 
 READERS = "t2icli.data.readers"
-PLAN = "plan.json"
-QUARANTINE = "quarantine.jsonl"
-IMAGES = "images.txt"  # of data sets that not everybody has whole: which images were taken
-LOCK = ".lock"
-SHOWN = 3  # bad images that a message names; the quarantine file has them all
+SHOWN = 3  # bad images that a message names
+# What a summary shows of a manifest, beside what everything that reads it relies on.
+SHOWN_OF_MANIFEST = {
+    "counts": dict,
+    "left_out": {"images": int, "captions": int},
+    "truncated_captions": int,
+    "decoding": dict,
+    "repaired": list,
+    "published": dict,
+}
 
 
 def prepare(
@@ -58,18 +64,17 @@ def prepare(
     its shards are written and no manifest; ``merge`` writes the manifest over what all parts have written.
     """
     check(part, merge, overwrite, dry_run)
+    check_numbers(max_bad, engine, gpu_share)
+    check_places(root, out)
     start = registry.load("t2icli.data.engines", engine).engine(Workforce(workers, gpu_share))
-    encoder = text_encoder(recipe.text.model, recipe.text.max_tokens)  # first, because it is what is missing most often
+    text = recipe.text  # its encoder comes first, because it is what is missing most often
+    encoder = text_encoder(text.model, text.max_tokens, precision=text.precision)
     plan, told = planned(recipe, root, encoder.identity)
     tasks = part.of(plan.tasks) if part else plan.tasks
     if dry_run:
         return {"out": str(out), "dry_run": True, **outline(plan, recipe, tasks), "published": told.published}
-    if root is not None and out.resolve() == root.resolve():
-        raise UserError(f"--out {out}: is the folder of the raw data; shards need a folder of their own")
     out.mkdir(parents=True, exist_ok=True)
-    with lock(out, part), keeping(out, plan, recipe):
-        if part is None and not merge:
-            sweep(out)  # no part is at work: it would hold the lock
+    with lock(out, part) as alone, keeping(out, plan, recipe):
         settle(out, plan, overwrite)
         finished = is_finished(out, plan)
         if not finished:
@@ -80,9 +85,9 @@ def prepare(
             return part_summary(work, part, work.build(tasks))
         if not finished:
             done = work.collect() if merge else work.build(tasks)
-            finish(work, done, told, max_bad)
+            finish(work, done, told, max_bad, alone)
         for used in part_locks(out):
-            used.unlink()
+            used.unlink(missing_ok=True)
         return summary(out)
 
 
@@ -97,6 +102,28 @@ def check(part: Part | None, merge: bool, overwrite: bool, dry_run: bool) -> Non
             f"--overwrite and {'--merge' if merge else '--shards'}: would remove what other jobs have written; "
             "choose another --out, or remove the folder before the first job"
         )
+
+
+def check_numbers(max_bad: float, engine: str, gpu_share: float) -> None:
+    """Refuse shares that are none, ``nan`` among them, and a share of GPUs where nothing hands them out."""
+    if not 0 <= max_bad <= 1:
+        raise UserError(f"--max-bad {max_bad:g}: should be a share of all images, from 0 to 1, e.g. --max-bad 0.01")
+    if not 0 < gpu_share <= 1:
+        raise UserError(f"--gpu-share {gpu_share:g}: should be above 0 and at most 1, e.g. --gpu-share 0.5")
+    if gpu_share != 1 and engine == "pool":
+        raise UserError(
+            f"--gpu-share {gpu_share:g} and --engine pool: only Ray hands out parts of a GPU; add --engine ray, or "
+            "leave --gpu-share out"
+        )
+
+
+def check_places(root: Path | None, out: Path) -> None:
+    """Refuse places where no shards can go, before the raw data is read for minutes."""
+    if root is not None and os.path.realpath(out) == os.path.realpath(root):
+        raise UserError(f"--out {out}: is the folder of the raw data; shards need a folder of their own")
+    there = next(place for place in (out, *out.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise UserError(f"--out {out}: {there} is no folder; name a folder for the shards, or one that can be made")
 
 
 @dataclass(frozen=True)
@@ -147,71 +174,20 @@ def bytes_for(tasks: Sequence[Task], plan: Plan, recipe: DataRecipe) -> int:
 # ---------------------------------------------------------------------------- the folder
 
 
-@contextmanager
-def lock(out: Path, part: Part | None) -> Iterator[None]:
-    """Keep a second ``prepare`` out of the folder, but for one that makes another part.
-
-    The kernel opens the locks when a process dies. They save work and nothing depends on them: a shard gets its name
-    when it is whole, and two jobs that write the same one write the same bytes.
-    """
-    with (out / LOCK).open("a") as folder:
-        take(folder, shared=part is not None, refusal=f"{out}: another 't2i prepare' is writing this folder")
-        if part is None:
-            yield
-            return
-        with (out / part.lock).open("w") as own:
-            take(own, shared=False, refusal=f"{out}: another 't2i prepare --shards {part}' is writing this part")
-            yield
-
-
-def take(file: IO[str], shared: bool, refusal: str) -> None:
-    """Lock a file, or refuse to wait for it."""
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(f"{refusal}; wait for it to end") from None
-    except OSError:
-        pass  # a file system without locks
-
-
-def settle(out: Path, plan: Plan, overwrite: bool) -> None:
-    """Make the folder one of this plan, or say what is in the way."""
-    if overwrite:
-        clear(out)
-    path = out / PLAN
-    if not path.is_file():
-        write_json(path, plan.identity)
-    there = read_json(path)  # even if it was just written: another part's may have come after it
-    if there != plan.identity:
-        lines = "\n".join(f"  {line}" for line in planning.differences(there, plan.identity))
-        raise DataError(
-            f"{out}: holds shards that were prepared otherwise:\n{lines}\n"
-            "choose another --out, or replace them with --overwrite"
-        )
-
-
-def clear(out: Path) -> None:
-    """Remove what ``prepare`` wrote, the manifest first, and nothing else."""
-    for name in (NAME, PLAN, QUARANTINE, IMAGES):
-        (out / name).unlink(missing_ok=True)
-    for shard in out.glob("*-?????-of-?????.h5"):
-        shard.unlink()
-
-
-def sweep(out: Path) -> None:
-    """Remove what killed processes were writing."""
-    for stale in out.glob(".*.tmp"):
-        stale.unlink(missing_ok=True)
-
-
 def is_finished(out: Path, plan: Plan) -> bool:
     """Whether an earlier run wrote everything and its files still have their sizes."""
     if not (out / NAME).is_file():
         return False
-    manifest = read_manifest(out)
+    try:
+        manifest = read_manifest(out)
+    except DataError:
+        manifest = {}
+    if misfit(manifest, SHOWN_OF_MANIFEST):
+        say(f"{out / NAME}: damaged; it is removed, and written anew when every shard was found whole")
+        return False
     files = {entry.file: entry.bytes for entry in entries(manifest)}
     whole = all((out / name).is_file() and (out / name).stat().st_size == size for name, size in files.items())
-    if not whole or manifest["plan"] != plan.hash:
+    if not whole or manifest.get("plan") != plan.hash:
         return False
     say(f"{out}: already prepared")
     return True
@@ -287,11 +263,11 @@ class Work:
         return make_settings(self.plan, self.recipe, self.out, threads=1)
 
 
-def finish(work: Work, done: list[Done], told: Told, max_bad: float) -> None:
+def finish(work: Work, done: list[Done], told: Told, max_bad: float, alone: bool) -> None:
     """Write the quarantine, the list of images and, last of all, the manifest."""
     left_out = [*work.plan.left_out, *(line for shard in done for line in shard.left_out)]
     accept(left_out, work.plan.listed, max_bad, work.out)
-    sweep(work.out)
+    sweep(work.out, alone)
     if told.images:
         write_text(work.out / IMAGES, told.images)
     write_json(work.out / NAME, manifest_of(work.plan, work.recipe, done, left_out, told.published))
@@ -364,11 +340,9 @@ def summary(out: Path) -> dict[str, Any]:
     """What a folder holds, as ``--json`` prints it."""
     manifest = read_manifest(out)
     counts = totals(entries(manifest))
-    shown = ("dataset", "counts", "left_out", "truncated_captions", "decoding", "repaired")
     return {
         "out": str(out),
-        **{key: manifest[key] for key in shown},
-        "published": manifest.get("published", {}),  # an older manifest has none
+        **{key: manifest[key] for key in ("dataset", *SHOWN_OF_MANIFEST)},
         **counts,
         "shards": len(manifest["shards"]),
         "bytes_per_image": round(counts["bytes"] / counts["images"]) if counts["images"] else 0,

@@ -1,6 +1,7 @@
 """Engines: where shards are made must not show in them, whatever dies on the way."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from made_up import made_up_pictures
 from t2icli.data.build import Workforce
 from t2icli.data.engines import pool
 from t2icli.data.engines import ray as ray_engine
-from t2icli.data.plan import Settings
+from t2icli.data.plan import Settings, Task
+from t2icli.data.source import Record
 from t2icli.errors import DiskFull, EnvironmentFault, OutOfMemory, RecipeError
 from t2icli.recipe import Images, TextEncoder
 
@@ -150,6 +152,44 @@ def test_what_a_task_raises_is_raised_here(prepared, faults: Path, pictures: Pat
     assert content(tmp_path / "out") == content(tmp_path / "pool")
 
 
+@pytest.mark.slow
+def test_relative_paths_where_workers_are_elsewhere(
+    prepared, faults: Path, pictures: Path, tiny_bert: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Ray's processes stay where Ray was started; the raw data, the shards and BERT are found all the same."""
+    import ray
+
+    shutil.copytree(tiny_bert, tmp_path / "my-bert")
+    monkeypatch.chdir(tmp_path)
+    elsewhere = ray.get(ray.remote(lambda: Path.cwd()).options(num_cpus=1).remote())
+    assert elsewhere != tmp_path
+    told = prepared(Path("pictures"), Path("pool"), "text.model=my-bert")
+    with_gpu = prepared(Path("pictures"), Path("with-gpu"), "text.model=my-bert", engine="ray")
+    assert {**with_gpu, "out": ""} == {**told, "out": ""}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    prepared(Path("pictures"), Path("without-gpu"), "text.model=my-bert", engine="ray")
+    assert content(tmp_path / "with-gpu") == content(tmp_path / "without-gpu") == content(tmp_path / "pool")
+
+
+def test_workers_are_told_no_relative_path(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my-bert").mkdir()
+    Path("none").mkdir()
+    for model, told in (
+        ("my-bert", str(tmp_path / "my-bert")),
+        ("none", "none"),
+        ("scenes-bert", "scenes-bert"),
+        ("google-bert/bert-base-uncased", "google-bert/bert-base-uncased"),
+    ):
+        settings = Settings(Path("out"), Images(), TextEncoder(model=model), 12, (), {})
+        anywhere = ray_engine.settings_anywhere(settings)
+        assert (anywhere.out, anywhere.text.model) == (tmp_path / "out", told)
+    task = Task("a.h5", "train", (Record(1, Path("raw/1.png"), ("a",)), Record(2, Path("/raw/2.png"), ("b",))))
+    found = ray_engine.task_anywhere(task)
+    assert [record.path for record in found.records] == [tmp_path / "raw" / "1.png", Path("/raw/2.png")]
+    assert [record.name for record in found.records] == [record.name for record in task.records]
+
+
 def test_a_task_that_kills_every_worker(monkeypatch) -> None:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 't2icli[ray]'")
 
@@ -200,3 +240,20 @@ def test_encoders_share_a_gpu() -> None:
     assert len(ray_engine.start_encoders(ray, None, gpus=2, share=0.4)) == 4
     assert made[0]["num_gpus"] == 0.4
     assert len(ray_engine.start_encoders(ray, None, gpus=0, share=1.0)) == 0
+
+
+@pytest.mark.parametrize(("dim", "count"), [(12, 2), (0, 0)])
+def test_gpus_are_taken_only_where_vectors_are_stored(monkeypatch, dim: int, count: int) -> None:
+    """With text.embeddings = "online" only a tokeniser runs, and another's work may have the GPUs."""
+    started: list[object] = []
+    monkeypatch.setattr(ray_engine, "start_encoders", lambda ray, settings, gpus, share: started.extend([share] * gpus))
+    build = SimpleNamespace(options=lambda **options: None)
+    ray = SimpleNamespace(
+        is_initialized=lambda: True,
+        cluster_resources=lambda: {"CPU": 1.0, "GPU": 2.0},
+        put=lambda settings: settings,
+        remote=lambda function: build,
+    )
+    settings = Settings(Path(), Images(), TextEncoder(embeddings="stored" if dim else "online"), dim, (), {})
+    assert list(ray_engine.build_all(ray, Workforce(), [], settings, lambda images: None)) == []
+    assert len(started) == count

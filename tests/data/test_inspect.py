@@ -1,7 +1,9 @@
 """``t2i data inspect``: counts known in advance, duplicates that were put there, odd captions."""
 
+import errno
 import io
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from small_shards import IDENTITY, pictures, write_shards
 from typer.testing import CliRunner
 
 from t2icli.cli.data import app
+from t2icli.data import inspect_shards
 from t2icli.data.inspect_shards import average_hash, groups, in_words, inspect, lengths, printable
 from t2icli.data.manifest import ShardEntry
-from t2icli.data.shards import ShardContent, ShardFolder, StoredCaption, StoredImage, write_shard
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Box
 from t2icli.errors import DataError, UserError
 from t2icli.storage import sha256
@@ -46,8 +50,8 @@ def write_folder(folder: Path, splits: dict[str, list[tuple[StoredImage, list[st
         tokens = sum(len(caption.tokens) for caption in captions)
         counts = (len(rows), len(captions), tokens, path.stat().st_size)
         entries.append(asdict(ShardEntry(path.name, split, *counts, sha256(path))))
-    recipe = {"images": {"size": 32, "fit": "squash"}, "text": {"pad_sum": False}}
-    manifest = {"schema": 1, "dataset": "made-up", "shards": entries, "text": asdict(IDENTITY), "recipe": recipe}
+    recipe = {"images": {"size": 32, "fit": "squash"}, "text": {"pad_sum": False, "embeddings": "stored"}}
+    manifest = {"schema": 2, "dataset": "made-up", "shards": entries, "text": asdict(IDENTITY), "recipe": recipe}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -245,6 +249,25 @@ def test_mistakes(known: Path, tmp_path: Path) -> None:
     odd = write_folder(tmp_path / "odd", {"val": [(StoredImage(5, b"no picture", 1, 1), ["a"])]})
     with pytest.raises(DataError, match=r"val-00000-of-00001.h5: image 0 \(id 5\): not an image that Pillow knows"):
         inspect(odd)
+
+
+def test_a_place_for_the_sheet_is_found_before_pictures_are_read(known: Path, tmp_path: Path, monkeypatch) -> None:
+    def refused(path: Path, write: object) -> None:
+        raise OSError(errors[0], os.strerror(errors[0]))
+
+    read: list[object] = []
+    errors = [errno.EROFS]
+    monkeypatch.setattr(inspect_shards, "read_split", lambda *arguments: read.append(arguments))
+    monkeypatch.setattr(inspect_shards, "write_atomically", refused)
+    told = r"inspect-train.png: the contact sheet cannot be written \(Read-only file system\); choose another place"
+    with pytest.raises(UserError, match=f"{told} for it, a split at a time: --split train --sheet FILE.png"):
+        inspect(known)
+    errors[0] = errno.ENOSPC  # which is a mistake of another kind, with its own exit code
+    with pytest.raises(OSError, match="No space left"):
+        inspect(known)
+    with pytest.raises(UserError, match=r"manifest.json: a contact sheet is a PNG; name a file that ends in .png"):
+        inspect(known, split="val", sheet=known / "manifest.json")
+    assert not read
 
 
 def test_help_has_an_example() -> None:

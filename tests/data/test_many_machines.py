@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 from made_up import made_up_pictures
@@ -144,6 +146,8 @@ def test_options_that_cannot_go_together(made, pictures: Path, tmp_path: Path) -
         ({"dry_run": True, "merge": True}, "--merge and --dry-run"),
         ({"part": Part(1, 2), "overwrite": True}, "--overwrite and --shards: would remove what other jobs"),
         ({"merge": True, "overwrite": True}, "--overwrite and --merge: would remove what other jobs"),
+        ({"gpu_share": 0.5}, "--gpu-share 0.5 and --engine pool: only Ray hands out parts of a GPU; add --engine ray"),
+        ({"gpu_share": float("nan"), "engine": "ray"}, "--gpu-share nan: should be above 0 and at most 1"),
     ):
         with pytest.raises(UserError, match=message):
             made(pictures, tmp_path / "out", **options)
@@ -212,6 +216,51 @@ def test_file_systems_without_locks(made, pictures: Path, tmp_path: Path, monkey
         made(pictures, tmp_path / "out", merge=True)
     made(pictures, tmp_path / "whole")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("options", [{}, {"merge": True}], ids=["alone", "merge"])
+def test_without_locks_only_what_is_old_is_swept(
+    made, pictures: Path, tmp_path: Path, monkeypatch, options: dict[str, bool]
+) -> None:
+    """What another job is writing just now must live: nothing else tells that there is another."""
+
+    def refuse(file: object, kind: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    out = tmp_path / "out"
+    made(pictures, out, part=Part(1, 1))
+    young, old = out / f".{FIRST}.young.tmp", out / f".{FIRST}.old.tmp"
+    for temporary, age in ((young, 600), (old, 7200)):
+        temporary.write_bytes(b"being written")
+        os.utime(temporary, (time.time() - age,) * 2)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    made(pictures, out, **options)
+    assert young.exists() and not old.exists()
+    assert (out / "manifest.json").is_file()
+
+
+def test_locks_as_nfs_makes_them(made, pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    """NFS wants a file that is open for reading for a shared lock, for writing for an exclusive one."""
+    kinds = []
+
+    def emulated(file: IO[str], kind: int) -> None:
+        kinds.append(kind & ~fcntl.LOCK_NB)
+        if not (file.readable() if kind & fcntl.LOCK_SH else file.writable()):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", emulated)
+    made(pictures, tmp_path / "out", part=Part(1, 1))
+    made(pictures, tmp_path / "out", merge=True)
+    assert kinds == [fcntl.LOCK_SH, fcntl.LOCK_EX, fcntl.LOCK_EX]
+
+
+def test_a_lock_that_fails_is_no_file_system_without_locks(made, pictures: Path, tmp_path: Path, monkeypatch) -> None:
+    def broken(file: object, kind: int) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        made(pictures, tmp_path / "out")
 
 
 def test_reading_takes_no_lock(made, pictures: Path, tmp_path: Path) -> None:

@@ -15,11 +15,16 @@ import pytest
 import torch
 from made_up import made_up_pictures
 from transformers import BertConfig, BertModel
+from typer.testing import CliRunner
 
+from t2icli.cli import app
 from t2icli.data import prepare as prepare_module
 from t2icli.data import shards as shards_module
-from t2icli.data.shards import Shard, ShardFolder
-from t2icli.errors import DataError, DiskFull, UserError
+from t2icli.data.manifest import SCHEMA
+from t2icli.data.shard_folder import ShardFolder
+from t2icli.data.shards import Shard
+from t2icli.errors import DataError, DiskFull, RecipeError, UserError
+from t2icli.recipe_files import load_data_recipe, load_encoder_recipe, load_recipe
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -150,6 +155,110 @@ def test_a_disk_that_fills_up(prepared, pictures: Path, tmp_path: Path, monkeypa
     prepared(pictures, tmp_path / "whole")
     assert content(out) == content(tmp_path / "whole")
     assert written[0].stat().st_mtime_ns == kept
+
+
+# ---------------------------------------------------------------------------- damage to what the folder says of itself
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}', f'{{"schema": {SCHEMA}, "shards": []}}', "less"])
+def test_a_damaged_manifest_is_written_anew(prepared, pictures: Path, tmp_path: Path, capsys, text: str) -> None:
+    out = tmp_path / "out"
+    prepared(pictures, out)
+    whole, kept = content(out), (out / "train-00000-of-00002.h5").stat().st_mtime_ns
+    if text == "less":  # than a summary needs, though enough for everything else
+        manifest = json.loads((out / "manifest.json").read_text())
+        text = json.dumps({key: value for key, value in manifest.items() if key != "counts"})
+    (out / "manifest.json").write_text(text)
+    capsys.readouterr()
+    prepared(pictures, out)
+    assert "manifest.json: damaged; it is removed, and written anew" in capsys.readouterr().err
+    assert content(out) == whole
+    assert (out / "train-00000-of-00002.h5").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", None])
+def test_a_damaged_plan_is_mended_for_its_own_shards_only(
+    prepared, pictures: Path, tmp_path: Path, text: str | None
+) -> None:
+    """Shards name their plan, so that those of another are not replaced without leave, nor left among these."""
+    out = tmp_path / "out"
+    prepared(pictures, out)
+    whole = content(out)
+
+    def damage() -> None:
+        (out / "plan.json").unlink()
+        if text is not None:
+            (out / "plan.json").write_text(text)
+
+    damage()
+    state = "absent" if text is None else "damaged"
+    for overrides in (["images.size=8"], ["images_per_shard=3"]):
+        with pytest.raises(
+            DataError, match=rf"plan.json is {state}, and these .* otherwise: train-\S+, .* and 1 more;"
+        ):
+            prepared(pictures, out, *overrides)
+    prepared(pictures, out)
+    assert content(out) == whole
+    damage()
+    (out / "val-00001-of-00002.h5").write_bytes(b"half")
+    with pytest.raises(DataError, match=r"or were prepared otherwise: val-00001-of-00002.h5; .*or replace all with"):
+        prepared(pictures, out)
+    prepared(pictures, out, overwrite=True)
+    assert content(out) == whole
+
+
+# ---------------------------------------------------------------------------- mistakes
+
+
+def test_places_where_no_shards_can_go(prepared, pictures: Path, tmp_path: Path) -> None:
+    file, link, loop = tmp_path / "file", tmp_path / "link", tmp_path / "loop"
+    file.touch()
+    link.symlink_to(tmp_path / "absent")
+    loop.symlink_to(loop)
+    for out, there in ((file, file), (file / "a" / "b", file), (link, link), (loop, loop)):
+        for dry_run in (False, True):
+            with pytest.raises(UserError, match=f"--out {out}: {there} is no folder; name a folder for the shards"):
+                prepared(pictures, out, dry_run=dry_run)
+
+
+@pytest.mark.parametrize("share", [float("nan"), -0.1, 1.1, float("inf")])
+def test_shares_that_are_none(prepared, pictures: Path, tmp_path: Path, share: float) -> None:
+    with pytest.raises(UserError, match=f"--max-bad {share:g}: should be a share of all images, from 0 to 1"):
+        prepared(pictures, tmp_path / "out", max_bad=share)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 10**23])
+def test_seeds_that_are_none(seed: int) -> None:
+    for load, name, key in (
+        (load_data_recipe, "scenes", "seed"),
+        (load_recipe, "tiny/xmcgan", "train.seed"),
+        (load_encoder_recipe, "tiny/damsm", "train.seed"),
+    ):
+        with pytest.raises(RecipeError, match=rf"{key}: input should be .* \(got {seed}\)"):
+            load(name, [f"{key}={seed}"])
+
+
+def test_the_largest_seed(prepared, pictures: Path, tmp_path: Path) -> None:
+    prepared(pictures, tmp_path / "out", f"seed={2**63 - 1}")
+    assert Shard(tmp_path / "out" / "train-00000-of-00002.h5").attributes["seed"] == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--shards", "9/2", "--merge"], "--shards, --merge"),
+        (["coco"], "DATASET"),
+        (["coco", "--set", "seed=1", "--workers", "0"], "DATASET, --set, --workers"),
+        (["--out", "x", "--dry-run", "--json"], "--out, --dry-run"),
+    ],
+)
+def test_verify_does_nothing_else(tmp_path: Path, given: list[str], named: str) -> None:
+    found = CliRunner().invoke(app, ["prepare", "--verify", str(tmp_path), *given]).exception
+    assert isinstance(found, UserError) and found.exit_code == 2
+    assert str(found).startswith(f"--verify and {named}: --verify DIR only checks shards and prepares nothing")
+
+
+# ---------------------------------------------------------------------------- captions, sizes
 
 
 def test_captions_that_are_nothing(prepared, pictures: Path, tmp_path: Path) -> None:

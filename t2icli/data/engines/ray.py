@@ -1,6 +1,7 @@
 """Shards on a Ray cluster, on this machine or on many.
 
-All machines share one file system, on which the raw data and ``--out`` have the same paths, and have the same t2icli.
+All machines share one file system, on which the raw data and ``--out`` have the same absolute paths, and have the same
+t2icli. Ray's processes may work in another directory than the one ``t2i prepare`` was started in.
 CPU tasks decode pictures and write shards; where the cluster has GPUs, actors there run BERT for them. A task whose
 worker dies is run again by Ray, and writes the same file under the same name, so that nothing is lost or there twice.
 """
@@ -8,12 +9,14 @@ worker dies is run again by Ray, and writes the same file under the same name, s
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from t2icli.console import say
-from t2icli.data.bert import Encoded
+from t2icli.data.bert import BUNDLED, Encoded
 from t2icli.data.build import Advance, Builder, Done, Engine, Workforce, local_encoder
 from t2icli.data.plan import Settings, Task
 from t2icli.data.text_encoder import NONE
@@ -39,8 +42,9 @@ def build_all(
         cpus, gpus = int(found.get("CPU", 1)), int(found.get("GPU", 0))
         at_once = force.workers or QUEUED_PER_CPU * cpus
         say(f"Ray: {cpus:,} CPUs, {gpus:,} GPUs; progress is shown a shard at a time")
-        shared = ray.put(settings)
-        encoders = start_encoders(ray, shared, gpus, force.gpu_share) if settings.text.model != NONE else []
+        shared = ray.put(settings_anywhere(settings))
+        # where no vectors are stored BERT does not run, so that no GPU is to be kept from others
+        encoders = start_encoders(ray, shared, gpus, force.gpu_share) if settings.dim else []
         build = ray.remote(build_on_cluster).options(num_cpus=1, max_retries=RETRIES)
         waiting = iter(enumerate(tasks))
         pending: dict[Any, Task] = {}
@@ -48,7 +52,7 @@ def build_all(
             while True:
                 for number, task in islice(waiting, at_once - len(pending)):
                     encoder = encoders[number % len(encoders)] if encoders else None
-                    pending[build.remote(task, shared, encoder)] = task
+                    pending[build.remote(task_anywhere(task), shared, encoder)] = task
                 if not pending:
                     return
                 ready, _ = ray.wait(list(pending), timeout=SECONDS_BETWEEN_LOOKS)
@@ -57,6 +61,19 @@ def build_all(
         finally:
             for reference in pending:
                 ray.cancel(reference, force=True)
+
+
+def settings_anywhere(settings: Settings) -> Settings:
+    """What a worker is told, with paths that do not depend on the directory it works in."""
+    text, model = settings.text, Path(settings.text.model).expanduser()
+    if text.model not in (NONE, *BUNDLED) and model.is_dir():
+        text = text.model_copy(update={"model": str(model.absolute())})
+    return replace(settings, out=settings.out.absolute(), text=text)
+
+
+def task_anywhere(task: Task) -> Task:
+    """The same of a task; done when it is handed out, because the records of all tasks would be there twice."""
+    return replace(task, records=tuple(replace(record, path=record.path.absolute()) for record in task.records))
 
 
 def library() -> Any:
