@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from t2icli.data.manifest import NAME, TextIdentity, entries, read_manifest
+from t2icli.data.manifest import NAME, ShardEntry, TextIdentity, entries, read_manifest
 from t2icli.data.shards import Shard
 from t2icli.errors import DataError
 from t2icli.storage import sha256
@@ -57,10 +57,19 @@ class ShardFolder:
 
     def shard(self, number: int) -> Shard:
         """One shard of the split; those used last stay open."""
-        shard = self._shards.pop(number, None) or Shard(self.folder / self.entries[number].file)
+        shard = self._shards.pop(number, None) or self._open(self.entries[number])
         self._shards[number] = shard
         if len(self._shards) > self.OPEN:
             self._shards.popitem(last=False)[1].close()
+        return shard
+
+    def _open(self, entry: ShardEntry) -> Shard:
+        shard = Shard(self.folder / entry.file)
+        if len(shard) != entry.images:
+            raise DataError(
+                f"{self.folder / NAME}: counts {entry.images} images in {entry.file}, which holds {len(shard)}; "
+                f"delete {NAME} and run the same 't2i prepare' again, which writes it anew"
+            )
         return shard
 
     @cached_property

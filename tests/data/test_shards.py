@@ -1,6 +1,7 @@
 """Shards: what goes in comes out, and damage is named."""
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,22 @@ def test_truncated_missing_and_foreign_files(prepared, pictures: Path, tmp_path:
     (out / "manifest.json").write_text('{"schema": 9}')
     with pytest.raises(DataError, match="schema 9, and this t2i reads schema 2"):
         ShardFolder(out, "train")
+
+
+@pytest.mark.parametrize("key", ["images", "captions"])
+def test_a_manifest_that_counts_wrongly(key: str, prepared, pictures: Path, tmp_path: Path) -> None:
+    out = folder_of(prepared, pictures, tmp_path)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["shards"][0][key] += 1
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"whole, but manifest\.json counts other numbers of images or captions in it"):
+        verify(out)
+    if key == "images":
+        with pytest.raises(DataError, match=r"counts 5 images in train-00000-of-00002\.h5, which holds 4; delete"):
+            ShardFolder(out, "train").locate(0)
+    (out / "manifest.json").unlink()
+    prepared(pictures, out)
+    assert verify(out)["verified"]
 
 
 CROWDED = """
