@@ -74,7 +74,7 @@ def load_picture(
         data = encode(resize(image, rule), rule)
     except ImageError:
         raise
-    except Exception as fault:  # as in decode; nothing in here touches a disk
+    except Exception as fault:  # Pillow lets through whatever it meets, see decode; nothing in here touches a disk
         raise ImageError(f"cannot be resized or encoded: {message_of(fault)}") from None
     return Picture(data, height, width, notes)
 
@@ -119,13 +119,13 @@ def decode(raw: bytes) -> tuple[Image.Image, tuple[str, ...]]:
             return upright_rgb(open_image(raw))
         except ImageError:
             raise
-        except Exception as fault:
+        except Exception as fault:  # whatever Pillow lets through, as said above
             strict = reason(fault)
         # outside of the handler, whose exception would hold the pixels of the first attempt
         try:
             with tolerance():
                 image, notes = upright_rgb(open_image(raw))
-        except Exception:
+        except Exception:  # likewise; the first attempt's reason is the truer one
             raise ImageError(strict) from None
         return image, (*notes, "truncated")
 
@@ -189,8 +189,8 @@ def upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     notes = [kind] if kind else []
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        turn = None  # metadata that cannot be read, whatever Pillow stumbles on, is no reason to lose the picture
+    except Exception:  # whatever Pillow stumbles on in metadata is no reason to lose the picture
+        turn = None
     if turn is not None:
         notes.append("rotated")
         image = image.transpose(turn)
