@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2icli.data.manifest import TextIdentity
+from t2icli.data.text import collate_tokens
 from t2icli.errors import EnvironmentFault, RecipeError
 from t2icli.storage import sha256
 
@@ -122,12 +123,8 @@ class BertEncoder:
         """The last layer for one batch."""
         lengths = [len(ids) for ids in tokens]
         width = self.max_tokens if pad_sum else max(lengths)
-        ids = torch.zeros(len(tokens), width, dtype=torch.long)
-        mask = torch.zeros(len(tokens), width, dtype=torch.bool)
-        for row, (caption, length) in enumerate(zip(tokens, lengths, strict=True)):
-            ids[row, :length] = torch.from_numpy(caption)
-            mask[row, :length] = True
-        hidden = self._last_layer(ids.to(self.device), mask.to(self.device)).cpu()
+        padded = collate_tokens(tokens, width).to(self.device)
+        hidden = self._last_layer(padded.tokens, padded.mask).cpu()
         for row, length in enumerate(lengths):
             pads = hidden[row, length:].sum(0).numpy() if pad_sum else None
             yield hidden[row, :length].half().numpy(), pads

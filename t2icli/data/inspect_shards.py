@@ -103,8 +103,7 @@ def read_split(folder: ShardFolder, number: int, hashes: Hashes, advance: Advanc
     tally = Tally()
     for index in range(len(folder.entries)):
         shard = folder.shard(index)
-        categories = json.loads(shard.attributes["categories"])
-        tally.boxes.update(dict.fromkeys(categories, 0))
+        tally.boxes.update(dict.fromkeys(shard.categories, 0))
         report = json.loads(shard.attributes.get("report", "{}")).get("truncated_captions")
         tally.truncated = None if report is None or tally.truncated is None else tally.truncated + report
         for start in range(0, len(shard), IMAGES_AT_ONCE):

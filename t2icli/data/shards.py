@@ -322,13 +322,18 @@ class Shard:
         offset = self._index[1]["image/offset"]
         return self._fetch("image/bytes", row, int(offset[row]), int(offset[row + 1]))
 
+    @cached_property
+    def categories(self) -> list[str]:
+        """Names that the boxes use."""
+        names: list[str] = json.loads(self.attributes["categories"])
+        return names
+
     def objects(self, row: int) -> list[Box]:
         """The boxes of a picture, in pixels of the original."""
         small = self._index[1]
         start, stop = small["object/offset"][row : row + 2]
-        names = json.loads(self.attributes["categories"])
         pairs = zip(small["object/category"][start:stop], small["object/box"][start:stop], strict=True)
-        return [Box(names[category], *map(float, box)) for category, box in pairs]
+        return [Box(self.categories[category], *map(float, box)) for category, box in pairs]
 
     @cached_property
     def _first_caption(self) -> NDArray[np.int64]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

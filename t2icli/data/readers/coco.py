@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from t2icli.data.places import Folders, refuse_links, shown, strange
-from t2icli.data.source import Box, Record, Source
+from t2icli.data.source import FARTHEST, Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section
 
@@ -29,7 +29,6 @@ CAPTIONS = 5
 KARPATHYS = {"train": "train", "restval": "train", "val": "val", "test": "test"}  # his word for a split -> ours
 LARGE = ("segmentation", "tokens", "sentids", "imgid", "sentid")  # what annotation files say and nobody here reads
 INT64 = 2**63  # ids are stored as signed numbers of 64 bits
-FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
 
 
 class Config(Section):
@@ -187,9 +186,8 @@ def load(path: Path) -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
             index = COCO()
             index.dataset = read_json(path)
-            require_ids(
-                path, index.dataset
-            )  # first, because pycocotools lets the last of equal ids win and says nothing
+            # first, because pycocotools lets the last of equal ids win and says nothing
+            require_ids(path, index.dataset)
             index.createIndex()
     except (KeyError, TypeError, AttributeError) as fault:
         raise DataError(f"{path}: not an annotation file of COCO ({fault!r})") from None

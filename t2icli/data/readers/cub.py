@@ -13,7 +13,7 @@ from pydantic import Field
 
 from t2icli.console import say
 from t2icli.data.places import captions_beside, no_file_inside, numbered_lines, refuse_links, shown, unsafe
-from t2icli.data.source import Box, Record, Source
+from t2icli.data.source import FARTHEST, Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.pickles import read_pickle
 from t2icli.recipe import Section
@@ -31,7 +31,6 @@ PICKLES = {split: f"{split}/filenames.pickle" for split in ("train", "test")}
 LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
 EVERY = 4  # class in the split that is made where nothing names the field's
 WHOLE = re.compile(r"[1-9][0-9]{0,8}")
-FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
 
 Value = TypeVar("Value")
 
