@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from t2icli.data.loader import Loader
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.recipe_files import load_data_recipe
 
@@ -62,7 +62,7 @@ def main() -> None:
         if shards is None:
             recipe = load_data_recipe("scenes", ["reader.train=500", "reader.val=20", f"images.size={options.size}"])
             shards = Path(folder) / "out"
-            prepare(recipe, Path(folder) / "raw", shards, workers=1)
+            prepare(recipe, Path(folder) / "raw", shards, Options(workers=1))
         torch.set_num_threads(1)  # after prepare, which sets it too
         rates: dict[int, list[float]] = {workers: [] for workers in options.workers}
         for _ in range(options.rounds):

@@ -37,7 +37,7 @@ from torchvision import transforms
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from t2icli.data.loader import Loader
-from t2icli.data.prepare import prepare, read_source
+from t2icli.data.prepare import Options, prepare, read_source
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.recipe_files import load_data_recipe
 
@@ -123,8 +123,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shards, squares = Path(folder) / "shards", Path(folder) / "squares"
         recipe = load_data_recipe("coco-304", [])
-        prepare(recipe, options.root, shards, workers=1, max_bad=1.0)
-        prepare(load_data_recipe("coco", ["text.model=none"]), options.root, squares, workers=1, max_bad=1.0)
+        prepare(recipe, options.root, shards, Options(workers=1, max_bad=1.0))
+        prepare(load_data_recipe("coco", ["text.model=none"]), options.root, squares, Options(workers=1, max_bad=1.0))
         torch.set_num_threads(1)  # after prepare, which sets it too
         paths = [r.path for r in read_source(recipe, options.root).splits[options.split]][: options.limit]
         raw, packed = Path(folder) / "raw.h5", Path(folder) / "lzf.h5"

@@ -15,7 +15,7 @@ import torch
 
 from t2icli.data.bert import BertEncoder
 from t2icli.data.images import load_picture
-from t2icli.data.prepare import prepare, read_source
+from t2icli.data.prepare import Options, prepare, read_source
 from t2icli.recipe_files import load_data_recipe
 
 IMAGES, CAPTIONS = 200, 1000  # at most so many are timed apart
@@ -48,7 +48,7 @@ def main() -> None:
         encoder.encode(captions)
         caption_seconds = (time.perf_counter() - start) / len(captions)
         start = time.perf_counter()
-        summary = prepare(recipe, root, Path(folder) / "out", workers=1)
+        summary = prepare(recipe, root, Path(folder) / "out", Options(workers=1))
         whole = len(records) / (time.perf_counter() - start)
     print(f"{name}, {recipe.images.size} px, {options.bert}, {options.threads} threads, torch {torch.__version__}")
     print(f"images: {1 / image_seconds:.1f}/s (decode, resize, encode)")

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from t2icli import registry
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.encoders._files import WEIGHTS, save_encoder
 from t2icli.recipe_files import load_data_recipe, load_encoder_recipe
@@ -74,7 +74,7 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Pa
             "images_per_shard=10",
         ],
     )
-    prepare(recipe, folder / "raw", folder / "shards", workers=1)
+    prepare(recipe, folder / "raw", folder / "shards", Options(workers=1))
     return folder / "shards"
 
 

@@ -62,6 +62,8 @@ def prepare(
 
     Example: `t2i prepare coco --root /data/coco2014`
     """
+    from t2icli.data.parts import parse_part
+    from t2icli.data.prepare import Options
     from t2icli.data.report import prepare_and_report, verify_and_report
 
     if verify is not None:
@@ -70,20 +72,9 @@ def prepare(
     elif dataset is None:
         raise typer.BadParameter("missing; e.g. t2i prepare scenes", param_hint="DATASET")
     else:
-        result = prepare_and_report(
-            dataset,
-            root,
-            out,
-            set_ or [],
-            part=shards,
-            workers=workers,
-            max_bad=max_bad,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            merge=merge,
-            engine=engine,
-            gpu_share=gpu_share,
-        )
+        part = parse_part(shards) if shards is not None else None
+        options = Options(workers, max_bad, overwrite, dry_run, part, merge, engine, gpu_share)
+        result = prepare_and_report(dataset, root, out, set_ or [], options)
     if json_:
         typer.echo(json.dumps(result))
 

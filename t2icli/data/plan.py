@@ -77,7 +77,7 @@ class Plan:
 
 def unusable_images(left_out: tuple[dict[str, Any], ...] | list[dict[str, Any]]) -> int:
     """How many lines of the quarantine are about whole images."""
-    return sum(line.get("what", "image") == "image" for line in left_out)
+    return sum(line["what"] == "image" for line in left_out)
 
 
 def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> Plan:

@@ -5,7 +5,6 @@ same command: finished shards are kept, and the manifest, written last, is the s
 Shards may also be made in parts, by jobs on many machines that share the folder; then ``merge`` writes the manifest.
 """
 
-import errno
 import json
 import math
 import os
@@ -24,9 +23,11 @@ from t2icli.data.build import Builder, Done, Engine, Workforce
 from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, misfit, read_manifest, totals
 from t2icli.data.ownership import IMAGES, QUARANTINE, lock, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
+from t2icli.data.places import shown
 from t2icli.data.plan import Plan, Task, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
+from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
 from t2icli.storage import write_json, write_text
@@ -44,73 +45,73 @@ SHOWN_OF_MANIFEST = {
 }
 
 
-def prepare(
-    recipe: DataRecipe,
-    root: Path | None,
-    out: Path,
-    workers: int = 0,
-    max_bad: float = 0.001,
-    overwrite: bool = False,
-    dry_run: bool = False,
-    *,
-    part: Part | None = None,
-    merge: bool = False,
-    engine: str = "pool",
-    gpu_share: float = 1.0,
-) -> dict[str, Any]:
-    """Write the shards of a data set into ``out`` and give a summary; ``workers`` 0 leaves their number to the engine.
+@dataclass(frozen=True)
+class Options:
+    """How shards are made; nothing here changes what they hold."""
 
-    More than ``max_bad`` of the images being unusable is an error, after everything else was done. With ``part`` only
-    its shards are written and no manifest; ``merge`` writes the manifest over what all parts have written.
+    workers: int = 0  # shards at a time; 0 leaves it to the engine
+    max_bad: float = 0.001  # share of the images that may be unusable
+    overwrite: bool = False  # shards that were prepared otherwise
+    dry_run: bool = False  # only say what would be written
+    part: Part | None = None  # write its shards only, and no manifest
+    merge: bool = False  # write the manifest over what all parts have written
+    engine: str = "pool"  # a module in t2icli/data/engines
+    gpu_share: float = 1.0  # of a GPU, for each process that runs BERT
+
+
+def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options = Options()) -> dict[str, Any]:
+    """Write the shards of a data set into ``out`` and give a summary.
+
+    More than ``max_bad`` of the images being unusable is an error, after everything else was done.
     """
-    check(part, merge, overwrite, dry_run)
-    check_numbers(max_bad, engine, gpu_share)
+    check(options)
     check_places(root, out)
-    start = registry.load("t2icli.data.engines", engine).engine(Workforce(workers, gpu_share))
+    part, merge = options.part, options.merge
+    workforce = Workforce(options.workers, options.gpu_share)
+    start = registry.load("t2icli.data.engines", options.engine).engine(workforce)
     text = recipe.text  # its encoder comes first, because it is what is missing most often
     encoder = text_encoder(text.model, text.max_tokens, precision=text.precision)
     plan, told = planned(recipe, root, encoder.identity)
     tasks = part.of(plan.tasks) if part else plan.tasks
-    if dry_run:
+    if options.dry_run:
         return {"out": str(out), "dry_run": True, **outline(plan, recipe, tasks), "published": told.published}
     out.mkdir(parents=True, exist_ok=True)
     with lock(out, part) as alone, keeping(out, plan, recipe):
-        settle(out, plan, overwrite)
+        settle(out, plan, options.overwrite)
         finished = is_finished(out, plan)
         if not finished:
             (out / NAME).unlink(missing_ok=True)  # a folder with a manifest is a whole folder
-            accept(plan.left_out, plan.listed, max_bad, out)
+            accept(plan.left_out, plan.listed, options.max_bad, out)
         work = Work(out, plan, recipe, start)
         if part is not None:
             return part_summary(work, part, work.build(tasks))
         if not finished:
             done = work.collect() if merge else work.build(tasks)
-            finish(work, done, told, max_bad, alone)
+            finish(work, done, told, options.max_bad, alone)
         for used in part_locks(out):
             used.unlink(missing_ok=True)
         return summary(out)
 
 
-def check(part: Part | None, merge: bool, overwrite: bool, dry_run: bool) -> None:
-    """Refuse options that cannot go together."""
+def check(options: Options) -> None:
+    """Refuse options that cannot go together, and shares that are none, ``nan`` among them."""
+    merge, part = options.merge, options.part
     if merge and part is not None:
         raise UserError("--merge and --shards: give --shards to each job, and --merge alone when all have ended")
-    if merge and dry_run:
+    if merge and options.dry_run:
         raise UserError("--merge and --dry-run: --merge writes nothing but the manifest, so there is nothing to try")
-    if overwrite and (merge or part is not None):
+    if options.overwrite and (merge or part is not None):
         raise UserError(
             f"--overwrite and {'--merge' if merge else '--shards'}: would remove what other jobs have written; "
             "choose another --out, or remove the folder before the first job"
         )
 
-
-def check_numbers(max_bad: float, engine: str, gpu_share: float) -> None:
-    """Refuse shares that are none, ``nan`` among them, and a share of GPUs where nothing hands them out."""
+    max_bad, gpu_share = options.max_bad, options.gpu_share
     if not 0 <= max_bad <= 1:
         raise UserError(f"--max-bad {max_bad:g}: should be a share of all images, from 0 to 1, e.g. --max-bad 0.01")
     if not 0 < gpu_share <= 1:
         raise UserError(f"--gpu-share {gpu_share:g}: should be above 0 and at most 1, e.g. --gpu-share 0.5")
-    if gpu_share != 1 and engine == "pool":
+    if gpu_share != 1 and options.engine == "pool":
         raise UserError(
             f"--gpu-share {gpu_share:g} and --engine pool: only Ray hands out parts of a GPU; add --engine ray, or "
             "leave --gpu-share out"
@@ -199,7 +200,7 @@ def keeping(out: Path, plan: Plan, recipe: DataRecipe) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if fault.errno not in NO_SPACE:
             raise
         missing, needed, free = shortage(out, plan, recipe)
         raise DiskFull(
@@ -292,19 +293,14 @@ def accept(left_out: Sequence[dict[str, Any]], listed: int, max_bad: float, out:
 
 def first(left_out: Sequence[dict[str, Any]]) -> str:
     """The first few images that were left out, for a message."""
-    lines = [line for line in left_out if line.get("what", "image") == "image"]
-    named = "; ".join(f"{line['split']}/{printable(line['image'])}: {line['reason']}" for line in lines[:SHOWN])
+    lines = [line for line in left_out if line["what"] == "image"]
+    named = "; ".join(f"{line['split']}/{shown(line['image'])}: {line['reason']}" for line in lines[:SHOWN])
     return f"{named}; ..." if len(lines) > SHOWN else named or "nothing"
-
-
-def printable(name: str) -> str:
-    """A file's name for a message: line ends and other control characters are legal in one."""
-    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def count_left_out(left_out: Sequence[dict[str, Any]]) -> dict[str, int]:
     """How many images and captions were left out, and how many images are not there, where that is no fault."""
-    kinds = Counter(line.get("what", "image") for line in left_out)
+    kinds = Counter(line["what"] for line in left_out)
     absent = {"absent": kinds["absent"]} if kinds["absent"] else {}
     return {"images": kinds["image"], "captions": kinds["caption"], **absent}
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.console import say
-from t2icli.data.parts import parse_part
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.verify import verify
 from t2icli.recipe_files import load_data_recipe
 
@@ -16,19 +15,13 @@ def prepare_and_report(
     root: Path | None,
     out: Path | None,
     overrides: Sequence[str],
-    part: str | None = None,
-    dry_run: bool = False,
-    **options: Any,
+    options: Options = Options(),
 ) -> dict[str, Any]:
-    """Prepare a data set by name or recipe file, and tell what was written and what comes next.
-
-    ``part`` is I/N; ``options`` are those of ``prepare``.
-    """
-    mine = parse_part(part) if part is not None else None
+    """Prepare a data set by name or recipe file, and tell what was written and what comes next."""
     recipe = load_data_recipe(dataset, overrides)
     out = out or Path("data") / Path(dataset).stem
-    result = prepare(recipe, root, out, part=mine, dry_run=dry_run, **options)
-    in_words = planned if dry_run else written if mine is None else written_part
+    result = prepare(recipe, root, out, options)
+    in_words = planned if options.dry_run else written if options.part is None else written_part
     for line in in_words(result):
         say(line)
     return result

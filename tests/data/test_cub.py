@@ -15,7 +15,7 @@ from PIL import Image
 from t2icli.data.images import ImageError, cut_out
 from t2icli.data.manifest import TextIdentity
 from t2icli.data.places import TEXT_LIMIT
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.readers.cub import Config, read, square
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
@@ -355,7 +355,7 @@ def test_any_names(birds: Path, names: list[str]) -> None:
 
 def test_shards_hold_the_bird_its_class_and_no_vectors(birds: Path, tmp_path: Path) -> None:
     recipe = load_data_recipe("cub", ["images.size=32"])
-    prepare(recipe, birds, tmp_path / "out", workers=1)
+    prepare(recipe, birds, tmp_path / "out", Options(workers=1))
     folder = ShardFolder(tmp_path / "out", "test")
     shard, row = folder.locate(0)
     assert shard.classes.tolist() == [3, 3, 7, 7] and folder.word_dim == 0
@@ -395,7 +395,7 @@ def test_real_birds(shared: Path, tmp_path: Path) -> None:
     first = source.splits["train"][0]
     assert first.id == 1 and first.crop == square(60, 27, 325, 304) and len(first.captions) == 10
     recipe = load_data_recipe("cub", ["reader.test_classes=[2, 5]"])
-    prepare(recipe, shared / "data" / "cub-mini", tmp_path / "out", workers=2)
+    prepare(recipe, shared / "data" / "cub-mini", tmp_path / "out", Options(workers=2))
     folder = ShardFolder(tmp_path / "out", "test")
     shard, row = folder.locate(0)
     with Image.open(io.BytesIO(shard.image_bytes(row))) as picture:

@@ -10,6 +10,8 @@ import test_coco
 import test_narratives
 from PIL import Image
 
+from t2icli.data.parts import Part
+from t2icli.data.prepare import Options
 from t2icli.data.report import prepare_and_report
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.verify import verify
@@ -117,7 +119,7 @@ def made(case: Case, tiny_bert: Path, tmp_path: Path) -> Callable[..., dict[str,
 
     def run(name: str, *keys: str, **options: Any) -> dict[str, Any]:
         settings = [f"text.model={tiny_bert}", "images.size=8", "images_per_shard=2", *keys]
-        return prepare_and_report(case.recipe, root, tmp_path / name, settings, workers=1, **options)
+        return prepare_and_report(case.recipe, root, tmp_path / name, settings, Options(workers=1, **options))
 
     return run
 
@@ -133,7 +135,7 @@ def test_from_raw_files_to_checked_shards(case: Case, made, tmp_path: Path, caps
 def test_by_parts_the_same_bytes(made, tmp_path: Path) -> None:
     made("whole")
     for number in (2, 1):
-        made("parts", part=f"{number}/2")
+        made("parts", part=Part(number, 2))
     made("parts", merge=True)
     whole, parts = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.name != ".lock"}

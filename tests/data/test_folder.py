@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from t2icli.data.places import TEXT_LIMIT
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.readers.folder import Config, read
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
@@ -182,7 +182,7 @@ def test_odd_file_names(tmp_path: Path) -> None:
         "\\udcff.jpg": "its name is not UTF-8",
         " .jpg": "is described, but no such picture is there",
     }
-    summary = prepare(unencoded(), tmp_path, tmp_path / "out", workers=1, max_bad=0.3)
+    summary = prepare(unencoded(), tmp_path, tmp_path / "out", Options(workers=1, max_bad=0.3))
     assert sum(counts["images"] for counts in summary["counts"].values()) == 6
 
 
@@ -202,7 +202,7 @@ def test_odd_captions_reach_the_shards_clean(tmp_path: Path) -> None:
     ]
     line = json.dumps({"file": "a.jpg", "captions": texts})
     (tmp_path / "captions.jsonl").write_text(f"{line}\n{line}\n")
-    prepare(unencoded(), tmp_path, tmp_path / "out", workers=1, max_bad=0.6)
+    prepare(unencoded(), tmp_path, tmp_path / "out", Options(workers=1, max_bad=0.6))
     shard, row = ShardFolder(tmp_path / "out", "train").locate(0)
     assert [shard.text(number) for number in shard.captions(row)] == [
         "bell and nul",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_tars import RED, make_tar
 
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.readers.folder import Config, read
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
@@ -87,7 +87,7 @@ def test_compressed_tars_are_refused(tmp_path: Path) -> None:
 def prepared(root: Path, out: Path, **options: Any) -> dict[int, tuple[bytes, list[str]]]:
     """Every stored picture and its captions, by the image's number."""
     recipe = load_data_recipe("folder", ["text.model=none", "images.size=64", "reader.val_share=0.3"])
-    summary = prepare(recipe, root, out, workers=1, **options)
+    summary = prepare(recipe, root, out, Options(workers=1, **options))
     found = {}
     for split in summary["counts"]:
         folder = ShardFolder(out, split)

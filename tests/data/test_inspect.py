@@ -213,11 +213,11 @@ def test_more_groups_than_are_shown_are_counted(tmp_path: Path) -> None:
 
 
 def test_real_birds(shared: Path, tmp_path: Path) -> None:
-    from t2icli.data.prepare import prepare
+    from t2icli.data.prepare import Options, prepare
     from t2icli.recipe_files import load_data_recipe
 
     settings = ["reader.test_classes=[2, 5]", "text.model=none", "images.size=64"]
-    prepare(load_data_recipe("cub", settings), shared / "data" / "cub-mini", tmp_path / "out", workers=1)
+    prepare(load_data_recipe("cub", settings), shared / "data" / "cub-mini", tmp_path / "out", Options(workers=1))
     result = inspect(tmp_path / "out")
     assert {name: split["images"] for name, split in result["splits"].items()} == {"train": 219, "test": 104}
     assert result["splits"]["train"]["classes"]["classes"] == 4

@@ -21,6 +21,7 @@ from t2icli.cli import app
 from t2icli.data import build
 from t2icli.data import prepare as prepare_module
 from t2icli.data.parts import Part, parse_part
+from t2icli.data.prepare import Options
 from t2icli.data.report import prepare_and_report
 from t2icli.data.shards import Shard
 from t2icli.data.verify import verify
@@ -403,13 +404,13 @@ def test_published_pairs_beside_those_found(made, pictures: Path, tmp_path: Path
     monkeypatch.setattr(prepare_module, "read_source", read)
     settings = ["text.model=none", "images.size=16", "images_per_shard=4", "reader.val_share=0.3"]
     for dry_run in (True, False):
-        prepare_and_report("folder", pictures, tmp_path / "out", settings, dry_run=dry_run, workers=1)
+        prepare_and_report("folder", pictures, tmp_path / "out", settings, Options(dry_run=dry_run, workers=1))
         said = capsys.readouterr().err
         assert "  train: 7 images, 21 captions, as published, " in said
         assert "  val: 5 images, 15 captions of 400,000 published, " in said
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["published"] == {"train": 21, "val": 400_000}
-    result = prepare_and_report("folder", pictures, tmp_path / "out", settings, part="1/2", workers=1)
+    result = prepare_and_report("folder", pictures, tmp_path / "out", settings, Options(part=Part(1, 2), workers=1))
     assert "part 1/2 is made: 2 of 4 shards" in capsys.readouterr().err
     assert result["shards"] == 2
 

@@ -14,7 +14,7 @@ from made_up import made_up_pictures
 from t2icli.batch import Text
 from t2icli.data.bert import CAPTIONS_AT_ONCE, BertEncoder
 from t2icli.data.loader import Loader
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
 from t2icli.data.text import collate_text, collate_tokens, read_tokens
@@ -40,7 +40,12 @@ def both(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str,
     made_up_pictures(folder / "raw", 40)
     keys = [f"text.model={tiny_bert}", "text.max_tokens=16", "images.size=32", "images_per_shard=10"]
     for how, more in (("stored", "text.pad_sum=true"), ("online", "text.embeddings=online")):
-        prepare(load_data_recipe("folder", [*keys, "reader.val_share=0.3", more]), folder / "raw", folder / how, 1)
+        prepare(
+            load_data_recipe("folder", [*keys, "reader.val_share=0.3", more]),
+            folder / "raw",
+            folder / how,
+            Options(workers=1),
+        )
     return {how: folder / how for how in ("stored", "online")}
 
 
@@ -295,7 +300,8 @@ def test_captions_of_64_tokens(tmp_path: Path, tiny_bert: Path, how: str) -> Non
             file.write(json.dumps({"file": f"{number:03d}.png", "captions": [long]}) + "\n")
     keys = [f"text.model={tiny_bert}", "text.max_tokens=64", f"text.embeddings={how}", "images.size=32"]
     recipe = load_data_recipe("folder", [*keys, "reader.val_share=0.1"])
-    assert prepare(recipe, tmp_path / "raw", tmp_path / "out", workers=1)["truncated_captions"] == 7  # above 62 words
+    summary = prepare(recipe, tmp_path / "raw", tmp_path / "out", Options(workers=1))
+    assert summary["truncated_captions"] == 7  # above 62 words
     training_recipe = training(tmp_path / "out", "text.max_words=64")
     trainer = build(training_recipe, Weights(), CPU)
     (batches,) = islice(batches_from(trainer, World(0, 1, CPU), 0), 1)

@@ -287,10 +287,13 @@ def test_bytes_per_image_at_full_size(shared: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     BertModel(config).save_pretrained(wide)
     shutil.copy(shared / "data" / "bert-vocab" / "vocab.txt", wide)
-    from t2icli.data.prepare import prepare
+    from t2icli.data.prepare import Options, prepare
     from t2icli.recipe_files import load_data_recipe
 
     summary = prepare(
-        load_data_recipe("coco", [f"text.model={wide}"]), shared / "data" / "coco-mini", tmp_path / "out", workers=1
+        load_data_recipe("coco", [f"text.model={wide}"]),
+        shared / "data" / "coco-mini",
+        tmp_path / "out",
+        Options(workers=1),
     )
     assert 50_000 < summary["bytes_per_image"] < 150_000

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from test_loop import assert_same, newest_state
 
 from t2icli import registry
-from t2icli.data.prepare import prepare
+from t2icli.data.prepare import Options, prepare
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.encoders._files import WEIGHTS as ENCODER
 from t2icli.encoders._files import save_encoder
@@ -130,6 +130,6 @@ def test_what_reads_no_captions_is_no_matcher(tiny_shards: Path, tiny_encoders: 
 def test_shards_without_vectors_need_a_matcher(tmp_path: Path) -> None:
     pictures = made_up_pictures(tmp_path / "pictures", 12)
     overrides = ["text.model=none", "images.size=32", "reader.val_share=0.3"]
-    prepare(load_data_recipe("folder", overrides), pictures, tmp_path / "shards", workers=1)
+    prepare(load_data_recipe("folder", overrides), pictures, tmp_path / "shards", Options(workers=1))
     with pytest.raises(DataError, match=r"name a matcher that reads them \(text\.matcher\)"):
         train(load_recipe("tiny/xmcgan", [f"data.shards={tmp_path / 'shards'}"]), lambda: tmp_path / "run")
