@@ -1,12 +1,11 @@
 """Small files, ours and other people's, read in one way: bounded, checked, and refused in words.
 
-Cards, locks, logs, results, manifests, recipes and the headers of weights all come from disks that fill up, copies that
-break off and editors that slip. Whoever reads one asks here; what cannot be used is a ``DataError`` that names the file,
-what was found in it and what should be there. Nothing here imports torch.
+Cards, locks, logs, results, manifests, recipes and the headers of weights all come from disks that fill up, copies
+that break off and editors that slip. Whoever reads one asks here; what cannot be used is a ``DataError`` that names the
+file, what was found in it and what should be there. Nothing here imports torch.
 """
 
 import json
-import os
 import stat
 import tomllib
 from pathlib import Path
@@ -28,11 +27,10 @@ PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 def read_bytes(path: Path, limit: int = SIZE_LIMIT) -> bytes:
     """The content of a regular file of at most ``limit`` bytes."""
     try:
-        # without waiting: to open a pipe would wait for ever for somebody to write to it
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise DataError(f"{path}: is no file but a folder, a pipe or a device")
+        # asked first, because opening a pipe would wait for ever for somebody to write to it
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no file but a folder, a pipe or a device")
+        with path.open("rb") as file:
             content = file.read(limit + 1)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -64,7 +62,7 @@ def read_json(path: Path, limit: int = SIZE_LIMIT) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; ``ValueError`` for whatever is wrong with it, NaN, depth and endless digits included."""
+    """The value of a JSON text; ``ValueError`` for whatever is wrong, be it NaN, depth or thousands of digits."""
     try:
         return json.loads(text, parse_constant=refuse_constant)
     except RecursionError:

@@ -34,7 +34,7 @@ def test_text_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         (b"[1]", "the whole: "),
         (b'{"state": 5}', "state: "),
         (b'{"state": "a", "images": "many"}', "images: "),
-        ("{\"state\": \"\u00e9\"}".encode("latin1"), "byte 11 is not UTF-8"),
+        ('{"state": "\u00e9"}'.encode("latin1"), "byte 11 is not UTF-8"),
     ],
 )
 def test_damage_is_said_by_kind_and_place(tmp_path: Path, content: bytes, said: str) -> None:
