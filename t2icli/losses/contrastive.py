@@ -24,7 +24,8 @@ def pairwise(
 ) -> Tensor:
     """Each row of ``a`` ``(N, D)`` should be most like the same row of ``b``, and the other way round.
 
-    With ``symmetric`` off only the rows of ``a`` choose, as the paper's eq. 4 is written.
+    With ``symmetric`` off only the rows of ``a`` choose among those of ``b``, as the paper writes its losses: images
+    among captions, and real images among generated ones.
     """
     with torch.autocast(a.device.type, enabled=False):
         a, b = unit_length(a.float()), unit_length(b.float())

@@ -23,8 +23,8 @@ def keeping(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(convolution, AffineBatchNorm(outputs), nn.LeakyReLU(SLOPE))
 
 
-class StageDiscriminator(nn.Module):
-    """Is an image real, and is it real beside its sentence?
+class ConditionalDiscriminator(nn.Module):
+    """Is an image real and of its sentence, in one answer?
 
     An image is halved to 4x4 while its channels double; beyond eight times the first width they are then brought back.
     """
@@ -40,17 +40,24 @@ class StageDiscriminator(nn.Module):
         width = channels * min(2 ** (halvings - 1), WIDEST)
         self.joint = keeping(width + sentence_dim, width)
         self.conditional = nn.Conv2d(width, 1, 4, stride=4)
-        self.unconditional = nn.Conv2d(width, 1, 4, stride=4)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, s, s)`` to features ``(B, C, 4, 4)``, which both answers are made of."""
+        """Images ``(B, 3, s, s)`` to features ``(B, C, 4, 4)``, which every answer is made of."""
         return self.trunk(images)
-
-    def real(self, features: Tensor) -> Tensor:
-        """Logits ``(B,)``: is the image real?"""
-        return self.unconditional(features).flatten()
 
     def fits(self, features: Tensor, sentence: Tensor) -> Tensor:
         """Logits ``(B,)``: is it real and of this sentence ``(B, D)``?"""
         everywhere = sentence[:, :, None, None].expand(-1, -1, *features.shape[2:]).to(features.dtype)
         return self.conditional(self.joint(torch.cat([features, everywhere], 1))).flatten()
+
+
+class StageDiscriminator(ConditionalDiscriminator):
+    """The same with a second answer: is the image real, whatever its sentence?"""
+
+    def __init__(self, size: int, channels: int, sentence_dim: int) -> None:
+        super().__init__(size, channels, sentence_dim)
+        self.unconditional = nn.Conv2d(self.conditional.in_channels, 1, 4, stride=4)
+
+    def real(self, features: Tensor) -> Tensor:
+        """Logits ``(B,)``: is the image real?"""
+        return self.unconditional(features).flatten()

@@ -88,6 +88,21 @@ class WordAttention(nn.Module):
         return mask[wrong].view(captions, places, -1)
 
 
+class AttentionalStage(nn.Module):
+    """Features beside what they see of the words, refined by residual blocks and doubled in size."""
+
+    def __init__(self, channels: int, word_dim: int, residual_blocks: int, padded_words: PaddedWords) -> None:
+        super().__init__()
+        self.attention = WordAttention(channels, word_dim, padded_words)
+        self.residual = nn.Sequential(*(ResidualBlock(2 * channels) for _ in range(residual_blocks)))
+        self.up = up_block(2 * channels, channels)
+
+    def forward(self, x: Tensor, condition: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``, and attention; the condition is not looked at again."""
+        context, attention = self.attention(x, words, mask)
+        return self.up(self.residual(beside(x, context))), attention
+
+
 class FirstStage(nn.Module):
     """Condition and noise to features ``(B, channels, s, s)``, from 4x4 on with ``doublings`` up blocks."""
 
@@ -107,7 +122,7 @@ class FirstStage(nn.Module):
 
 
 class StagedGenerator(nn.Module):
-    """A first stage, later ones that ``make_stage`` makes, and an image from each.
+    """A first stage, later ones that ``make_stage`` makes, and an image from each of the last ``images`` of them.
 
     A later stage takes features, condition, words and mask, and gives features of twice the size and attention.
     """
@@ -116,6 +131,7 @@ class StagedGenerator(nn.Module):
         self,
         make_stage: Callable[[], nn.Module],
         stages: int,
+        images: int,
         doublings: int,
         channels: int,
         noise_dim: int,
@@ -127,7 +143,8 @@ class StagedGenerator(nn.Module):
         self.augmentation = ConditioningAugmentation(sentence_dim, condition_dim)
         self.first = FirstStage(condition_dim + noise_dim, channels, doublings)
         self.later = nn.ModuleList(make_stage() for _ in range(stages - 1))
-        self.to_images = nn.ModuleList(nn.Sequential(conv3x3(channels, 3), nn.Tanh()) for _ in range(stages))
+        self.to_images = nn.ModuleList(nn.Sequential(conv3x3(channels, 3), nn.Tanh()) for _ in range(images))
+        self.silent = stages - images  # stages that draw none: the first ones
 
     def forward(
         self, noise: Tensor, sentence: Tensor, words: Tensor, mask: Tensor
@@ -140,9 +157,13 @@ class StagedGenerator(nn.Module):
         condition, mu, logvar = self.augmentation(sentence, epsilon)
         extras = {"mu": mu, "logvar": logvar}
         x = self.first(torch.cat([condition, z], 1))
-        images = [self.to_images[0](x)]
-        for stage, to_image in zip(self.later, self.to_images[1:], strict=True):
+        images = self.drawn(0, x)
+        for number, stage in enumerate(self.later, start=1):
             x, attention = stage(x, condition, words, mask)
             extras[f"attention{x.shape[-1]}"] = attention
-            images.append(to_image(x))
+            images += self.drawn(number, x)
         return images, extras
+
+    def drawn(self, number: int, x: Tensor) -> list[Tensor]:
+        """The image of a stage, or nothing."""
+        return [] if number < self.silent else [self.to_images[number - self.silent](x)]

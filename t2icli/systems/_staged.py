@@ -1,4 +1,4 @@
-"""What AttnGAN and MirrorGAN share: discriminators, losses, sizes and the names of released tensors.
+"""What AttnGAN, AttnDCGAN and MirrorGAN share: discriminators, losses, sizes and the names of released tensors.
 
 Xu et al., "AttnGAN", CVPR 2018, in the form of the released code (taoxugit/AttnGAN, 2018): cross-entropy without
 smoothing, sums over the stages, and mismatched pairs for the conditional answer only.
@@ -7,7 +7,7 @@ smoothing, sums over the stages, and mismatched pairs for the conditional answer
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -18,7 +18,7 @@ from t2icli.batch import Batch, Fake, Text
 from t2icli.errors import DataError, RecipeError
 from t2icli.losses.adversarial import answered
 from t2icli.nn.initialisation import orthogonal
-from t2icli.nn.stage_discriminators import StageDiscriminator
+from t2icli.nn.stage_discriminators import ConditionalDiscriminator, StageDiscriminator
 from t2icli.nn.stages import PaddedWords, StagedGenerator
 from t2icli.recipe import Section, weight
 from t2icli.released import Imported, Released, Rules, State, check_fit, renamed, state_in
@@ -37,6 +37,7 @@ class StagedConfig(Section):
     stages: int = Field(3, ge=1, le=3, description="images drawn, each twice as large as the one before")
     noise_dim: PositiveInt = Field(100, description="of the picture; conditioning augmentation has its own")
     condition_dim: PositiveInt = Field(100, description="numbers that a sentence is condensed to")
+    adversarial: float = weight("of the generator's answers at every stage; AttnGAN's code has 1, VLMGAN's paper 0.5")
     kl_weight: float = weight("of the divergence of conditions from a standard normal")
     padded_words: PaddedWords = Field(
         "masked", description="whether attention is kept from padded words, or from the words that the code's slip hits"
@@ -44,29 +45,36 @@ class StagedConfig(Section):
 
 
 class StagedSystem(System):
-    """A generator in stages and a discriminator for each of its images."""
+    """A generator in stages and a discriminator for each image that it draws."""
 
     generator: StagedGenerator
     discriminator: nn.ModuleList
+    judge: ClassVar[type[ConditionalDiscriminator]] = StageDiscriminator  # of each image
 
     def __init__(self, config: StagedConfig, setting: Setting) -> None:
         super().__init__()
         self.config = config
-        self.sizes = sizes(config, setting)
+        every = sizes(config, setting)
+        self.sizes = every[-self.images(config) :]  # of the images that are drawn
         self.noise_dim = config.noise_dim + config.condition_dim
         self.generator = StagedGenerator(
             lambda: self.make_stage(config, setting.word_dim),
             config.stages,
-            doublings=self.sizes[0].bit_length() - 3,
+            images=len(self.sizes),
+            doublings=every[0].bit_length() - 3,
             channels=config.generator_channels,
             noise_dim=config.noise_dim,
             condition_dim=config.condition_dim,
             sentence_dim=setting.word_dim,
         )
         self.discriminator = nn.ModuleList(
-            StageDiscriminator(size, config.discriminator_channels, setting.word_dim) for size in self.sizes
+            self.judge(size, config.discriminator_channels, setting.word_dim) for size in self.sizes
         )
         orthogonal(self)
+
+    def images(self, config: StagedConfig) -> int:
+        """How many stages draw an image, the last one among them: all."""
+        return config.stages
 
     @abstractmethod
     def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
@@ -95,7 +103,7 @@ class StagedSystem(System):
         for size, judge, generated in zip(self.sizes, self.judges(), fake.images, strict=True):
             features = judge(generated)
             fits = answered(judge.fits(features, batch.text.sentence), True)
-            losses[f"stage{size}"] = answered(judge.real(features), True) + fits
+            losses[f"stage{size}"] = self.config.adversarial * (answered(judge.real(features), True) + fits)
         if self.config.kl_weight:
             losses["kl"] = self.config.kl_weight * divergence(fake.extras["mu"], fake.extras["logvar"])
         return losses
@@ -140,6 +148,7 @@ GENERATOR_NAMES: Rules = (
     (r"\.att\.conv_context\.", ".attention.project."),
     (r"^(later\.\d)\.upsample\.", r"\1.up."),
     (r"^img_net(\d)\.img\.", lambda name: f"to_images.{int(name[1]) - 1}."),
+    (r"^img_net\.img\.", "to_images.0."),
 )
 DISCRIMINATOR_NAMES: Rules = (
     (r"^img_code_s16\.0\.", "trunk.0.0."),
@@ -189,7 +198,7 @@ def import_staged(
         networks["discriminator"] = all_judges(judges, built)
     else:
         notes.append("no discriminator was given; drawing and scoring need none")
-    model = config.model_dump(mode="json", exclude={"kl_weight", "padded_words"})
+    model = config.model_dump(mode="json", exclude={"adversarial", "kl_weight", "padded_words"})
     return Imported(model, networks, setting.image_size, setting.word_dim, notes)
 
 
@@ -207,12 +216,13 @@ def refuse_others(kind: str, states: dict[Path, State]) -> None:
 
 def measured(state: State, path: Path) -> tuple[StagedConfig, Setting]:
     """Sizes that a generator's tensors tell."""
+    last = "img_net.img.0.weight" if "img_net.img.0.weight" in state else "img_net1.img.0.weight"
     try:
         condition_dim = state["ca_net.fc.weight"].shape[0] // 4
         config = StagedConfig(
-            generator_channels=state["img_net1.img.0.weight"].shape[1],
+            generator_channels=state[last].shape[1],
             residual_blocks=len({name.split(".")[2] for name in state if name.startswith("h_net2.residual.")}),
-            stages=sum(f"img_net{number}.img.0.weight" in state for number in (1, 2, 3)),
+            stages=sum(any(name.startswith(f"h_net{number}.") for name in state) for number in (1, 2, 3)),
             noise_dim=state["h_net1.fc.0.weight"].shape[1] - condition_dim,
             condition_dim=condition_dim,
         )

@@ -8,29 +8,13 @@ one caption (``padded_words = "as_released"`` repeats that). Discriminators and 
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
-from t2icli.nn.stages import ResidualBlock, WordAttention, beside, up_block
+from t2icli.nn.stages import AttentionalStage
 from t2icli.released import Imported, Released
 from t2icli.systems._staged import GENERATOR_NAMES, StagedConfig, StagedSystem, import_staged
 
 Config = StagedConfig
-
-
-class Stage(nn.Module):
-    """Features beside what they see of the words, refined and doubled in size."""
-
-    def __init__(self, config: StagedConfig, word_dim: int) -> None:
-        super().__init__()
-        width = config.generator_channels
-        self.attention = WordAttention(width, word_dim, config.padded_words)
-        self.residual = nn.Sequential(*(ResidualBlock(2 * width) for _ in range(config.residual_blocks)))
-        self.up = up_block(2 * width, width)
-
-    def forward(self, x: Tensor, condition: Tensor, words: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, C, H, W)`` to ``(B, C, 2H, 2W)``, and attention; the condition is not looked at again."""
-        context, attention = self.attention(x, words, mask)
-        return self.up(self.residual(beside(x, context))), attention
 
 
 class AttnGAN(StagedSystem):
@@ -38,7 +22,7 @@ class AttnGAN(StagedSystem):
 
     def make_stage(self, config: StagedConfig, word_dim: int) -> nn.Module:
         """One that looks at words again."""
-        return Stage(config, word_dim)
+        return AttentionalStage(config.generator_channels, word_dim, config.residual_blocks, config.padded_words)
 
 
 build = AttnGAN

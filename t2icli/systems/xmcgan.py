@@ -15,7 +15,7 @@ from itertools import pairwise as pairs
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,7 +53,13 @@ class Contrastive(Section):
     word: float = weight("words against image regions: real images for D, generated ones for G")
     image: float = weight("generated against real image in the discriminator's features, for G")
     temperature: PositiveFloat = Field(0.1, description="of the sentence and image losses")
-    symmetric: bool = Field(True, description="both directions, as in the code; off: image to caption only")
+    head_layers: NonNegativeInt = Field(
+        0, description="dense layers between the discriminator's features and what is compared; the paper's ablation"
+    )
+    symmetric: bool = Field(
+        True,
+        description="both directions, as in the code; off: images choose among captions, and real among generated ones",
+    )
 
 
 class Config(Section):
@@ -121,7 +127,7 @@ class XMCGAN(System):
         losses = {"adversarial": hinge_generator(judged.logits.chunk(2)[1])}
         losses |= self.text_losses(text, features, judged.regions.chunk(2)[1], judged)
         if self.weights.image:
-            losses["image"] = self.weights.image * self.contrast(features, real_features)
+            losses["image"] = self.weights.image * self.contrast(real_features, features)
         return losses
 
     def text_losses(self, text: Text, features: Tensor, regions: Tensor, judged: "Judgement") -> Losses:
@@ -273,7 +279,7 @@ class Judgement(NamedTuple):
     """What the discriminator says of 2B images (real, then generated) with B captions."""
 
     logits: Tensor  # (2B,)
-    features: Tensor  # (2B, C) pooled
+    features: Tensor  # (2B, C) pooled, behind the contrastive head if there is one
     regions: Tensor  # (2B, 256, D) one vector a place at 16x16, comparable with word vectors
     sentence: Tensor  # (B, C) the captions among the features
 
@@ -320,6 +326,16 @@ class SameBlock(nn.Module):
         return x + self.conv1(F.relu(self.conv0(F.relu(x))))
 
 
+def head(width: int, layers: int) -> nn.Sequential:
+    """A perceptron that keeps the width, rectified between its layers; of no layers, nothing.
+
+    The paper's ablation of deeper contrastive heads gives no more than their number of layers; that the logit stays
+    before them, and that words and sentences pass through none, is our reading.
+    """
+    dense = [SpectralLinear(width, width) for _ in range(layers)]
+    return nn.Sequential(*[part for layer in dense for part in (nn.ReLU(), layer)][1:])
+
+
 class Discriminator(nn.Module):
     """Images in [0, 1] with captions to logits, and to features that contrastive losses compare."""
 
@@ -333,6 +349,8 @@ class Discriminator(nn.Module):
         self.to_regions = SpectralConv2d(widths[halvings - 1], setting.word_dim, 1)
         self.sentence = SpectralLinear(setting.word_dim, widths[-1])
         self.logit = SpectralLinear(widths[-1], 1)
+        self.image_head = head(widths[-1], config.contrastive.head_layers)
+        self.region_head = head(setting.word_dim, config.contrastive.head_layers)
 
     def forward(self, images: Tensor, sentence: Tensor) -> Judgement:
         """Images (2B, 3, S, S), the first B of them real; sentence (B, D) serves both halves."""
@@ -340,8 +358,8 @@ class Discriminator(nn.Module):
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number == self.region_block:
-                regions = self.to_regions(x).flatten(2).transpose(1, 2)
+                regions = self.region_head(self.to_regions(x).flatten(2).transpose(1, 2))
         features = F.relu(x).sum((2, 3))
         projected = self.sentence(sentence)
         match = (features * projected.repeat(len(images) // len(sentence), 1)).sum(1)
-        return Judgement(self.logit(features).squeeze(1) + match, features, regions, projected)
+        return Judgement(self.logit(features).squeeze(1) + match, self.image_head(features), regions, projected)

@@ -21,7 +21,9 @@ class Config(TermConfig):
     network: Network = Field("resnet50", description="which of torchvision's networks; weights as for t2i evaluate")
     features: Features = Field("logits", description="class scores, or the features before the classifier")
     temperature: PositiveFloat = 0.1
-    symmetric: bool = Field(True, description="both directions, as in the code; off: generated to real only")
+    symmetric: bool = Field(
+        True, description="both directions, as in the code; off: real images choose among generated ones"
+    )
 
     def pretrained(self) -> tuple[str, ...]:
         """Names of the published weights that the term needs."""
@@ -44,7 +46,7 @@ class ImageContrastive(Term):
             real = self.network(batch.image)
         generated = self.network(fake.images[-1])
         c = self.config
-        loss = pairwise(generated, real, c.temperature, self.negatives, c.symmetric)
+        loss = pairwise(real, generated, c.temperature, self.negatives, c.symmetric)
         return {"pairs": c.weight * loss}
 
 

@@ -332,7 +332,7 @@ def test_losses_compare_what_the_recipe_says(temperature: float, symmetric: bool
     d, g = system.joint_losses(batch, fake)
     assert d["sentence"] == pairwise(real, judged.sentence, temperature, symmetric=symmetric)
     assert g["sentence"] == pairwise(generated, judged.sentence, temperature, symmetric=symmetric)
-    assert g["image"] == pairwise(generated, real, temperature, symmetric=symmetric)
+    assert g["image"] == pairwise(real, generated, temperature, symmetric=symmetric)
     assert d["word"] == word_region(real_regions, words, mask, symmetric=symmetric)
     assert g["word"] == word_region(regions, words, mask, symmetric=symmetric)
 

@@ -134,11 +134,11 @@ def test_contrastive_of_equal_images_is_small(resnet50: Path) -> None:
     with torch.no_grad():
         generated, real = term.network(image), term.network(batch.image)
         assert generated.shape == (2, 1000)
-        assert loss_of(term, batch, fake_of(image)) == pairwise(generated, real, 0.5)
+        assert loss_of(term, batch, fake_of(image)) == pairwise(real, generated, 0.5)
         own, swapped = (loss_of(term, batch, fake_of(i)) for i in (batch.image, batch.image.flip(0)))
         assert own < 2 * math.log(2) < swapped
         one_way = build("image_contrastive", resnet50, temperature=0.5, symmetric=False)
-        assert loss_of(one_way, batch, fake_of(image)) == pairwise(generated, real, 0.5, symmetric=False)
+        assert loss_of(one_way, batch, fake_of(image)) == pairwise(real, generated, 0.5, symmetric=False)
 
 
 def test_perceptual_is_the_distance_of_features(built: dict[str, Term]) -> None:
