@@ -193,7 +193,9 @@ def find_model(model: str) -> tuple[Path, str]:
             raise EnvironmentFault(f"{folder}: lacks {' and '.join(lacks)}; {LAYOUT}")
         return folder, "folder"
     if model in BUNDLED or model.startswith(("/", ".", "~")) or model.count("/") > 1:
-        raise EnvironmentFault(f"text.model: {model!r}: no such folder, nor a name on the Hugging Face hub; {LAYOUT}")
+        raise EnvironmentFault(
+            f"text.model: {model!r}: no such folder, nor a name on the Hugging Face hub; {LAYOUT}; {NO_HUB}"
+        )
     snapshot = download(model)
     return snapshot, snapshot.name
 
@@ -201,6 +203,10 @@ def find_model(model: str) -> tuple[Path, str]:
 LAYOUT = (
     "a BERT folder holds config.json, vocab.txt or tokenizer.json, and model.safetensors; "
     "give yours with --set text.model=DIR"
+)
+NO_HUB = (
+    "no hub is needed either for captions as words only (t2i prepare ... --set text.model=none, for systems that read "
+    "them by a matcher), nor for drawn scenes (their scenes-bert comes with t2i)"
 )
 
 
@@ -230,7 +236,7 @@ def download(model: str) -> Path:
         cause = (str(fault).strip() or type(fault).__name__).splitlines()[0][:160]
         raise EnvironmentFault(
             f"text.model: the weights of {model!r} are not in the Hugging Face cache and cannot be fetched "
-            f"({cause}); {LAYOUT}"
+            f"({cause}); {LAYOUT}; {NO_HUB}"
         ) from None
     lacks = lacking(fetched)
     if lacks:

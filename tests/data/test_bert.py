@@ -83,7 +83,10 @@ def test_identity_says_which_vectors(tiny_bert: Path, tmp_path: Path) -> None:
 def test_no_weights(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(EnvironmentFault, match=r"cannot be fetched.*a BERT folder holds config\.json.*text\.model=DIR"):
+    with pytest.raises(
+        EnvironmentFault,
+        match=r"cannot be fetched.*a BERT folder holds config\.json.*text\.model=DIR.*text\.model=none.*scenes-bert",
+    ):
         BertEncoder("google-bert/bert-base-uncased", 17)
     with pytest.raises(EnvironmentFault, match="no such folder, nor a name on the Hugging Face hub"):
         BertEncoder("/absent/bert", 17)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_coco
+import test_flowers
 import test_narratives
 from PIL import Image
 
@@ -55,6 +56,15 @@ CASES = {
             "val: 1 images, 2 captions of 25,000 published",
             "test: 1 images, 2 captions of 25,000 published",
         ),
+    ),
+    "flowers": Case(
+        test_flowers.make,
+        "flowers",
+        {
+            "train": [(number, [f"flower {number} has petals {i}" for i in range(10)]) for number in (1, 3, 4, 6)],
+            "test": [(number, [f"flower {number} has petals {i}" for i in range(10)]) for number in (2, 5, 8)],
+        },
+        ("train: 4 images, 40 captions", "test: 3 images, 30 captions"),
     ),
     "ln-coco": Case(
         test_narratives.make_coco,

@@ -20,7 +20,7 @@ from t2icli.weights import Found
 
 
 def test_the_named_protocols_are_there():
-    named = {"coco14-30k", "cub-30k", "folders", "ln-coco-30k", "ln-openimages-30k", "scenes-2k"}
+    named = {"coco14-30k", "cub-30k", "flowers-30k", "folders", "ln-coco-30k", "ln-openimages-30k", "scenes-2k"}
     assert set(protocols.available()) >= named
 
 

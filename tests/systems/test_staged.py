@@ -95,6 +95,52 @@ def test_only_the_first_convolution_goes_without_a_norm() -> None:
     assert with_bias == {"conditional", "unconditional"}
 
 
+# ---------------------------------------------------------------------------- AttnDCGAN
+
+
+def test_attndcgan_draws_and_judges_one_image() -> None:
+    system = tiny("attndcgan", size=64, stages=3)
+    batch = made_up(64)
+    fake = system.generate(batch.text, batch.noise)
+    assert [image.shape[-1] for image in fake.images] == [64] == system.sizes
+    assert {"attention32", "attention64"} < fake.extras.keys()
+    assert len(system.generator.later) == 2 and len(system.generator.to_images) == len(system.discriminator) == 1
+    assert not any("unconditional" in name for name, _ in system.named_parameters())
+
+
+def test_attndcgans_losses_by_hand() -> None:
+    system = tiny("attndcgan").eval()
+    batch = made_up()
+    fake, sentence = system.generate(batch.text, batch.noise), batch.text.sentence
+    judge = system.discriminator[0]
+    own, wrong = judge.fits(judge(batch.image), sentence), judge.fits(judge(batch.image)[:-1], sentence[1:])
+    generated = judge.fits(judge(fake.images[-1]), sentence)
+
+    def yes(logits: Tensor) -> Tensor:
+        return -logits.sigmoid().log().mean()
+
+    def no(logits: Tensor) -> Tensor:
+        return -(1 - logits.sigmoid()).log().mean()
+
+    found = system.d_losses(batch, fake)
+    torch.testing.assert_close(found, {"adversarial": yes(own) + (no(generated) + no(wrong)) / 2})
+    found = system.g_losses(batch, fake)
+    kl = divergence(fake.extras["mu"], fake.extras["logvar"])
+    torch.testing.assert_close(found, {"adversarial": yes(generated), "kl": kl})
+    assert list(tiny("attndcgan", kl_weight=0.0).g_losses(batch, fake)) == ["adversarial"]
+
+
+@pytest.mark.parametrize("name", ["attngan", "mirrorgan", "attndcgan"])
+def test_the_answers_of_all_stages_may_weigh_half(name: str) -> None:
+    """VLMGAN's paper halves them in the generator's loss, and nowhere else."""
+    whole, half = tiny(name).eval(), tiny(name, adversarial=0.5).eval()
+    batch = made_up()
+    fake = whole.generate(batch.text, batch.noise)
+    ours, theirs = half.g_losses(batch, fake), whole.g_losses(batch, fake)
+    assert ours == {key: loss if key == "kl" else loss / 2 for key, loss in theirs.items()}
+    assert half.d_losses(batch, fake) == whole.d_losses(batch, fake)
+
+
 # ---------------------------------------------------------------------------- blocks by hand
 
 

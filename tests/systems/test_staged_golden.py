@@ -174,6 +174,27 @@ def test_parameters_and_names(name: str, module: str, channels: int, judged: int
             assert sum(p.numel() for p in judge.parameters()) == facts()["counts"][official]["params"]
 
 
+def dcgan_tensors() -> dict[str, list[int]]:
+    """Official names of AttnDCGAN: AttnGAN's without residual blocks, and with one image."""
+    left = {n: s for n, s in tensors_of("attn_bird_netG").items() if ".residual." not in n and "img_net" not in n}
+    return left | {"img_net.img.0.weight": [3, 32, 3, 3]}
+
+
+def test_attndcgan_is_imported_and_has_its_published_counts() -> None:
+    judge = {n: torch.empty(s) for n, s in tensors_of("attn_bird_netD2").items() if not n.startswith("UNCOND")}
+    generator = {name: torch.empty(shape) for name, shape in dcgan_tensors().items()}
+    module = registry.load("t2icli.systems", "attndcgan")
+    found = module.import_released([Released(Path("bird_AttnDCGAN2.pth"), generator), Released(Path("D.pth"), judge)])
+    assert (found.model["stages"], found.model["residual_blocks"], found.image_size) == (3, 0, 256)
+    assert not {"adversarial", "kl_weight"} & found.model.keys()
+    with torch.device("meta"):
+        system = module.build(module.Config(**found.model), Setting(found.image_size, found.word_dim))
+    for part, published in (("generator", 6_638_960), ("discriminator", 71_850_753)):
+        network = getattr(system, part)
+        assert shapes(network) == {name: list(value.shape) for name, value in found.networks[part].items()}
+        assert sum(p.numel() for p in network.parameters()) == published
+
+
 # ---------------------------------------------------------------------------- files that are something else
 
 
@@ -198,6 +219,9 @@ def test_other_files_are_refused_by_name() -> None:
         attngan([Released(Path("other.pth"), {"ca_net.fc.weight": torch.empty(400, 256)})])
     with pytest.raises(DataError, match=r"is a generator of AttnDCGAN"):
         attngan([Released(Path("other.pth"), {"img_net.img.0.weight": torch.empty(3, 32, 3, 3)})])
+    attndcgan = registry.load("t2icli.systems", "attndcgan").import_released
+    with pytest.raises(DataError, match=r"is no generator of attndcgan: it lacks img_net.img.0.weight"):
+        attndcgan([meta("attn_bird_netG")])
     with pytest.raises(DataError, match=r"is a generator of StackGAN\+\+"):
         attngan([meta("attn_bird_netG", **{"h_net2.jointConv.0.weight": [128, 192, 3, 3]})])
     with pytest.raises(DataError, match=r"judges images of 128 px, and so does attn_bird_netD1.pth"):

@@ -1,6 +1,7 @@
 """XMC-GAN's sizes, conditioning and losses; test_xmcgan_golden.py has the official code's numbers."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from two_processes import in_two_processes
 from t2icli.batch import Text
 from t2icli.losses.contrastive import pairwise, word_region
 from t2icli.nn.batch_norm import BatchNorm
-from t2icli.nn.spectral_norm import spectral_normalise
+from t2icli.nn.spectral_norm import SpectralLinear, spectral_normalise
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses
 from t2icli.systems.xmcgan import (
@@ -335,6 +336,38 @@ def test_losses_compare_what_the_recipe_says(temperature: float, symmetric: bool
     assert g["image"] == pairwise(real, generated, temperature, symmetric=symmetric)
     assert d["word"] == word_region(real_regions, words, mask, symmetric=symmetric)
     assert g["word"] == word_region(regions, words, mask, symmetric=symmetric)
+
+
+def test_one_way_real_images_choose_among_generated_ones() -> None:
+    """By a loop: of all generated images a real one should be most like its own."""
+    system = tiny(contrastive=Contrastive(symmetric=False)).eval()
+    batch = made_up_batch(32, NOISE_DIM)
+    fake = system.generate(batch.text, batch.noise)
+    real, generated = (x.detach().double() for x in system.judge(batch, fake).features.chunk(2))
+    losses = []
+    for own in range(len(real)):
+        likeness = [float(F.cosine_similarity(real[own], other, dim=0)) / 0.1 for other in generated]
+        losses.append(math.log(sum(math.exp(value) for value in likeness)) - likeness[own])
+    assert system.g_losses(batch, fake)["image"].item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_contrastive_heads_lie_between_features_and_what_is_compared(layers: int) -> None:
+    plain, deep = tiny(), tiny(contrastive=Contrastive(head_layers=layers))
+    deep.load_state_dict(plain.state_dict(), strict=False)
+    judge = deep.discriminator
+    for head, width in ((judge.image_head, judge.logit.in_features), (judge.region_head, WORD_DIM)):
+        dense = [layer for layer in head if isinstance(layer, SpectralLinear)]
+        assert [(layer.in_features, layer.out_features) for layer in dense] == [(width, width)] * layers
+        assert len(head) == max(0, 2 * layers - 1)  # rectified between, and not behind, them
+    batch = made_up_batch(32, NOISE_DIM)
+    ours, theirs = (system.eval().judge(batch, system.generate(batch.text, batch.noise)) for system in (deep, plain))
+    assert torch.equal(ours.logits, theirs.logits) and torch.equal(ours.sentence, theirs.sentence)
+    torch.testing.assert_close(ours.features, judge.image_head(theirs.features))
+    torch.testing.assert_close(ours.regions, judge.region_head(theirs.regions))
+    assert torch.equal(ours.features, theirs.features) == (layers == 0)
+    if not layers:
+        assert [*tiny().state_dict()] == [*deep.state_dict()]
 
 
 def test_temperature_and_symmetry_are_felt() -> None:

@@ -11,13 +11,12 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from t2icli.console import say
-from t2icli.data.places import captions_beside, no_file_inside, numbered_lines, refuse_links, shown, unsafe
+from t2icli.data.places import no_file_inside, numbered_lines, refuse_links, shown, unsafe
+from t2icli.data.reed import TEST_CLASSES, captions, listed_classes, named_classes, some_classes
 from t2icli.data.source import FARTHEST, Box, Record, Source
 from t2icli.errors import DataError
 from t2icli.pickles import read_pickle
 from t2icli.recipe import Section
-from t2icli.vocabulary import LOST
 
 IMAGES = "CUB_200_2011"
 WHERE = {
@@ -28,8 +27,7 @@ WHERE = {
     "text": "AttnGAN's birds.zip, or the captions of Reed et al. (cvpr2016)",
 }
 PICKLES = {split: f"{split}/filenames.pickle" for split in ("train", "test")}
-LISTS = {"train": "trainvalclasses.txt", "test": "testclasses.txt"}
-EVERY = 4  # class in the split that is made where nothing names the field's
+PUBLISHED, EVERY = 50, 4  # classes to test with; every fourth of 200 are as many
 WHOLE = re.compile(r"[1-9][0-9]{0,8}")
 
 Value = TypeVar("Value")
@@ -68,7 +66,7 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
             source.leave_out(split, shown(name), reason)
             continue
         try:
-            texts = captions(root, name)
+            texts = captions(root, root / "text" / PurePosixPath(name).with_suffix(".txt"))
         except DataError as fault:
             source.leave_out(split, shown(name), f"captions: {fault}")
             continue
@@ -118,19 +116,6 @@ def refusal(root: Path, name: str, boxed: bool, labelled: bool) -> str | None:
         return "has no line in image_class_labels.txt"
     reason = no_file_inside(root, root / IMAGES / "images" / name)
     return f"listed in images.txt, but {IMAGES}/images/{shown(name)} {reason}" if reason else None
-
-
-def captions(root: Path, name: str) -> tuple[str, ...]:
-    """The lines of an image's text file, the field's mark of a lost character read as a space.
-
-    A ``DataError`` says why there are none.
-    """
-    path = root / "text" / PurePosixPath(name).with_suffix(".txt")
-    lines = (line.replace(LOST, " ").strip() for line in captions_beside(root, path))
-    texts = tuple(filter(None, lines))
-    if not texts:
-        raise DataError(f"{shown(path.name)} has no line that is not blank")
-    return texts
 
 
 # ---------------------------------------------------------------------------- tables
@@ -231,20 +216,10 @@ def by_filenames(root: Path) -> dict[str, str]:
 def test_classes(config: Config, root: Path, known: set[int]) -> set[int]:
     """Numbers of the classes to test with."""
     if config.test_classes:
-        unknown = set(config.test_classes) - known
-        if unknown:
-            raise DataError(f"reader.test_classes: {sorted(unknown)} are no classes of {root}, which has {len(known)}")
-        return set(config.test_classes)
-    for folder in (root, root / "text", root / IMAGES):
-        path = folder / LISTS["test"]
-        if path.is_file():
-            refuse_links(root, [str(path.relative_to(root))])
-            return {class_number(word, path) for _, line in numbered_lines(path) for word in line.split()}
-    say(
-        f"{root}: neither {PICKLES['test']} nor {LISTS['test']} says which 50 classes the field tests with: "
-        f"every {EVERY}th class is taken, so scores compare with nothing published"
-    )
-    return {number for number in known if number % EVERY == 0}
+        return named_classes(root, config.test_classes, known)
+    listed = listed_classes(root, (root, root / "text", root / IMAGES), class_number)
+    missing = f"neither {PICKLES['test']} nor {TEST_CLASSES}"
+    return some_classes(root, missing, PUBLISHED, known, EVERY) if listed is None else listed
 
 
 def class_number(name: str, path: Path) -> int:
