@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from two_processes import in_two_processes
 
-from t2icli.nn.batch_norm import BatchNorm
+from t2icli.nn.batch_norm import AffineBatchNorm, BatchNorm
 
 
 def features(seed: int = 0) -> Tensor:
@@ -93,7 +93,33 @@ def in_one_process(rank: int) -> dict[str, dict[str, Tensor]]:
 
     low = BatchNorm(5)
     low.synchronised = True
-    return {"together": run(True), "apart": run(False), "low": {"out": low(features().bfloat16())}}
+    affine = through_affine(AffineBatchNorm(5), features().chunk(2)[rank].clone(), target().chunk(2)[rank])
+    return {
+        "together": run(True),
+        "apart": run(False),
+        "low": {"out": low(features().bfloat16())},
+        "affine": affine,
+    }
+
+
+def through_affine(norm: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Forward in training and evaluation, backward, and what was learned from it."""
+    norm.synchronised = True
+    with torch.no_grad():
+        norm.weight.copy_(torch.arange(1.0, 6.0))
+        norm.bias.copy_(torch.arange(5.0))
+    x.requires_grad_()
+    out = norm(x)
+    (out * y).sum().backward()
+    return {
+        "out": out.detach(),
+        "evaluation": norm.eval()(x).detach(),
+        "input": x.grad,
+        "weight": norm.weight.grad,
+        "bias": norm.bias.grad,
+        "mean": norm.running_mean,
+        "variance": norm.running_var,
+    }
 
 
 def test_synchronised_is_one_big_batch(tmp_path: Path) -> None:
@@ -106,6 +132,15 @@ def test_synchronised_is_one_big_batch(tmp_path: Path) -> None:
     for name in ("mean", "variance"):
         torch.testing.assert_close(a[name], whole[name])
         assert torch.equal(a[name], b[name])
+    torchs = through_affine(nn.BatchNorm2d(5), features(), target())  # all of the batch, by torch's own layer
+    ours, theirs = first["affine"], second["affine"]
+    for name in ("out", "evaluation", "input"):
+        torch.testing.assert_close(torch.cat([ours[name], theirs[name]]), torchs[name], atol=1e-5, rtol=1e-5)
+    for name in ("weight", "bias"):
+        torch.testing.assert_close(ours[name] + theirs[name], torchs[name], atol=1e-4, rtol=1e-5)
+    for name in ("mean", "variance"):  # the unbiased variance of all 72 numbers of a channel
+        torch.testing.assert_close(ours[name], torchs[name])
+        assert torch.equal(ours[name], theirs[name])
     for rank, found in enumerate((first, second)):
         alone = through_layers(features().chunk(2)[rank].clone(), target().chunk(2)[rank], False)
         for name in alone:  # not to the last bit: the processes may have other numbers of threads

@@ -244,7 +244,7 @@ def test_two_steps_of_xmcgan(xmcgan: System) -> None:
 
     def overheard(batch: Batch, fake: Any) -> dict[str, Tensor]:
         losses = alone(batch, fake)
-        totals.append(float(total(losses)))
+        totals.append(total(losses).item())
         return losses
 
     xmcgan.d_losses = overheard
