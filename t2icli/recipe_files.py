@@ -6,7 +6,8 @@ Nothing here imports torch; reading a training recipe imports the one system tha
 import tomllib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -202,6 +203,35 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
             change = {part: change}
         raw = merge(raw, change)
     return raw
+
+
+# Beside paths. A protocol that was changed is in a result by its own name.
+HARMLESS = ("description", "text.model", "data.workers", "evaluate.protocol")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key that ``--set`` changed."""
+
+    own: Any  # None: the recipe did not have the key
+    given: Any
+    harmless: bool  # whether it moves no figure: says where something lies, or how fast it is read
+
+
+def changes(raw: dict[str, Any], assignments: Sequence[str], recipe: Section) -> dict[str, Change]:
+    """What overrides changed of a recipe's tables, key by key; ``recipe`` is the one that came of it."""
+    before, after, parsed = flat(raw), flat(override(raw, assignments)), flat(recipe.model_dump())
+    changed = [key for key, value in after.items() if key not in before or before[key] != value]
+    harmless = {key for key in changed if isinstance(parsed.get(key), Path) or key in HARMLESS}
+    return {key: Change(before.get(key), after[key], key in harmless) for key in changed}
+
+
+def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables within tables as one, its keys joined by dots."""
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 def checked(schema: type[AnyRecipe], raw: dict[str, Any], source: str) -> AnyRecipe:

@@ -6,8 +6,8 @@ or the order in which it is drawn.
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.reading import Reader, trained_reader
 from t2icli.recipe import Recipe
-from t2icli.recipe_files import override, parse
+from t2icli.recipe_files import Change, changes, override, parse
 from t2icli.setting import Setting
 from t2icli.storage import sha256, write_atomically, write_text
 from t2icli.systems._base import System
@@ -47,6 +47,7 @@ class TrainedRun:
     images: int  # real images it was trained on: the run's clock
     weights_sha256: str
     device: torch.device
+    changes: Mapping[str, Change] = field(default_factory=dict)  # keys of the recipe that were changed for drawing
 
     def generate(self, captions: Sequence[str], indices: Sequence[int], seed: int) -> Tensor:
         """Pictures for captions, uint8 ``(n, 3, S, S)``; ``indices`` number the pictures for their noise."""
@@ -101,7 +102,8 @@ def open_run(run: Path | None, overrides: Sequence[str] = (), device: torch.devi
         system.generator.load_state_dict(tensors)
     except RuntimeError as fault:
         raise DataError(f"{file}: does not fit its recipe: {str(fault).splitlines()[1].strip()}") from None
-    return TrainedRun(path, recipe, system.eval().to(device), reader, header["images"], sha256(file), device)
+    changed = changes(header["recipe"], overrides, recipe)
+    return TrainedRun(path, recipe, system.eval().to(device), reader, header["images"], sha256(file), device, changed)
 
 
 def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

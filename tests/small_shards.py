@@ -76,7 +76,7 @@ class StandInRun:
 
     def __init__(self, folder, shards, protocol, size=32):
         self.folder, self.images, self.weights_sha256 = folder, 1234, "c" * 64
-        self.size, self.asked = size, []
+        self.size, self.asked, self.changes = size, [], {}
         data = Names({"shards": shards, "image_size": size})
         self.recipe = Names({"system": "stand-in", "data": data, "evaluate": Names({"protocol": protocol})})
 

@@ -1,6 +1,7 @@
 """``t2i evaluate``: scores of a run, or of a folder of images, under a named protocol."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,10 @@ Target = Annotated[
 ]
 Against = Annotated[
     Path | None,
-    typer.Option(help="Real images: a folder of them, or of shards. A run is scored against its own shards."),
+    typer.Option(
+        help="Real images: a folder of them or of shards, or an .npz file of their statistics (mu, sigma), for FID "
+        "alone. A run is scored against its own shards."
+    ),
 ]
 CaptionsFile = Annotated[
     Path | None, typer.Option(help="What a folder's images were drawn for: .jsonl, .csv (file, caption) or .txt.")
@@ -33,7 +37,12 @@ Cache = Annotated[bool, typer.Option(help="Keep what networks saw in $T2I_CACHE,
 Compare = Annotated[
     tuple[Path, Path] | None, typer.Option(metavar="A B", help="Two results or runs: which scores may be compared.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Write the result to this file; a run's goes to RUN/eval.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Write the result to this file; else to RUN/eval, a folder's to scores/NAME.")
+]
+
+DIGITS = 4  # that say something
+MOST_PLACES = 10  # after the point; smaller values get a power of ten
 
 
 def evaluate(
@@ -58,7 +67,8 @@ def evaluate(
 
     A result that departs from its protocol carries a star, as in `coco14-30k*`, and says in what. Networks are found by
     name: `--weights`, the folder `$T2I_WEIGHTS`, the caches of torch.hub and Hugging Face, then a download. A metric
-    that cannot be computed says why and the others go on. A run's results and `report.html` lie in `RUN/eval`.
+    that cannot be computed says why and the others go on. A run's results and `report.html` lie in `RUN/eval`, those of
+    a folder of images in `scores/NAME` of the current folder, each with a page of its own beside it.
 
     Examples:
 
@@ -101,7 +111,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['target']['path']} under {result['protocol']}",
         f"{generated['count']:,} generated images {generated['width']}x{generated['height']}"
-        + (f", {real['count']:,} real images {real['width']}x{real['height']} of {real['path']}" if real else ""),
+        + (f", {real_side(real)}" if real else ""),
     ]
     for name, entry in result["metrics"].items():
         lines += metric_lines(name, entry) if entry["computed"] else [f"{name}: not computed: {entry['reason']}"]
@@ -110,11 +120,18 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def real_side(real: dict[str, Any]) -> str:
+    """What the pictures were compared with."""
+    if "count" not in real:
+        return f"real statistics of {real['features']:,} features from {real['path']}"
+    return f"{real['count']:,} real images {real['width']}x{real['height']} of {real['path']}"
+
+
 def metric_lines(name: str, entry: dict[str, Any]) -> list[str]:
     """A metric's mean and deviation over the noise seeds, and the network that it rests on."""
-    seeds = len(entry["per_seed"])
+    seeds, below = len(entry["per_seed"]), signed(entry["metric"])
     rows = [
-        f"{name if number == 0 else key}: {printed(value)}"
+        f"{name if number == 0 else key}: {printed(value, below)}"
         + (f" ± {entry['std'][key]:.4g} over {seeds} noise seeds" if seeds > 1 else "")
         for number, (key, value) in enumerate(entry["mean"].items())
     ]
@@ -122,18 +139,36 @@ def metric_lines(name: str, entry: dict[str, Any]) -> list[str]:
     return [*rows, f"    {entry['network']}, resize {entry['resize']}, {weights['name']} sha256 {weights['sha256']}"]
 
 
-def printed(value: float) -> str:
-    """Four digits after the point; a distance that is negative by rounding is printed as zero and kept in the file."""
-    return f"{0.0 if -1e-3 < value < 0 else value:.4f}"
+def signed(metric: str) -> bool:
+    """Whether a value below zero says something: it is an estimate without bias, and not a distance's rounding."""
+    from t2icli.evaluation.evaluate import find_metrics
+
+    return next(iter(find_metrics([metric]).values())).signed
+
+
+def printed(value: float, below: bool) -> str:
+    """Four digits after the point, and of small values four digits that are not zero.
+
+    ``below``: whether it may be below zero. Else a small negative value is rounding, printed as zero and kept in the
+    file.
+    """
+    if not below and -1e-3 < value < 0:
+        value = 0.0
+    places = 4 if value == 0 else max(DIGITS, DIGITS - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{places}f}" if places <= MOST_PLACES else f"{value:.{DIGITS - 1}e}"
 
 
 def comparison_table(found: dict[str, Any]) -> str:
     """Two results in lines for people."""
     lines = [f"{letter.upper()}: {found[letter]['target']} under {found[letter]['protocol']}" for letter in "ab"]
+    lines += [f"note: {remark}" for remark in found["remarks"]]
     for name, row in found["metrics"].items():
-        values = f"{printed(row['a'])} and {printed(row['b'])}" if "a" in row else "no two values"
+        values = "no two values"
+        if "a" in row:
+            values = " and ".join(printed(row[letter], row["signed"]) for letter in "ab")
         verdict = "may be compared" if row["comparable"] else "may NOT be compared"
         if row.get("tie"):
             verdict += "; a tie: the difference is less than two deviations over noise seeds"
         lines += [f"{name}: {values}: {verdict}", *(f"    {reason}" for reason in row["reasons"])]
+        lines += [f"    note: {remark}" for remark in row["remarks"]]
     return "\n".join(lines)

@@ -1,14 +1,15 @@
 """What networks saw, on disk. A file's name is the hash of its key; the key is in the file beside a hash of the rest.
 
-The key holds everything that decides the numbers: which pixels (data set, split, rows, size, crop, filter, or the
-weights and seed they were drawn with), which network with which weights, its resize, the precision. A file whose key
-or content is not what it should be is refused, never used.
+The key holds everything that decides the numbers, and nothing else: which pixels or captions, which network with which
+weights and settings, its resize, the precision (``looking.key_of``). A file whose key or content is not what it should
+be is refused, never used. What was seen of a part of a file's rows lies beside its place until the rest is seen too.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,28 @@ from t2icli.errors import DataError
 from t2icli.storage import write_atomically
 
 Key = dict[str, Any]
-FORMAT = 1  # raised when a network's layers are computed otherwise
+FORMAT = 2  # raised when a network's layers, or the pixels that it is shown, are made otherwise
 HEADER = "t2i-features"
-IMAGES, CAPTIONS, DIGESTS = "images/", "captions/", "digests"
-Stored = tuple[bytes, dict[str, Tensor], dict[str, Tensor]]  # digests of the images, layers, layers of the captions
+LAYER, DIGESTS = "layer/", "digests"
+DIGEST = 32  # bytes of an image's hash
+SETTINGS = (".json", ".txt")  # endings of a model's files that decide its answers beside its weights
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What one network said of some rows."""
+
+    digests: bytes  # of images: 32 bytes each, the SHA-256 of their pixels; of captions: nothing
+    layers: Mapping[str, Tensor]  # name -> (n, ...)
+
+    @property
+    def rows(self) -> int:
+        """How many rows these are."""
+        return len(next(iter(self.layers.values())))
+
+    def first(self, count: int) -> "Stored":
+        """The first rows alone."""
+        return Stored(self.digests[: DIGEST * count], {name: values[:count] for name, values in self.layers.items()})
 
 
 def cache_folder() -> Path:
@@ -39,49 +58,75 @@ def text_of(key: Key) -> str:
 
 def digest_of(texts: Sequence[str]) -> str:
     """SHA-256 of a list of texts."""
-    return hashlib.sha256(json.dumps(list(texts), ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(list(texts), ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def settings_of(folder: Path) -> str:
+    """SHA-256 of the small files of a model's folder: its configuration, how it prepares pictures, its tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in SETTINGS and path.is_file()):
+        digest.update(f"{path.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def path_of(folder: Path, key: Key) -> Path:
     """Where a key's file lies."""
-    name = hashlib.sha256(text_of(key).encode()).hexdigest()
+    name = hashlib.sha256(text_of(key).encode("utf-8", "surrogatepass")).hexdigest()
     return folder / name[:2] / f"{name}.safetensors"
 
 
-def write_chunk(
-    folder: Path, key: Key, digests: bytes, layers: Mapping[str, Tensor], texts: Mapping[str, Tensor]
-) -> None:
-    """Keep what was seen; the file gets its name when it is whole."""
-    tensors = {IMAGES + name: values.contiguous() for name, values in layers.items()}
-    tensors |= {CAPTIONS + name: values.contiguous() for name, values in texts.items()}
-    tensors[DIGESTS] = torch.frombuffer(bytearray(digests), dtype=torch.uint8)
+def part_of(folder: Path, key: Key) -> Path:
+    """Where the first rows of a key's file lie until all are seen."""
+    return path_of(folder, key).with_suffix(".part")
+
+
+def write_chunk(folder: Path, key: Key, seen: Stored) -> None:
+    """Keep what was seen of all rows; the file gets its name when it is whole, and replaces what was begun."""
+    write(path_of(folder, key), key, seen)
+    part_of(folder, key).unlink(missing_ok=True)
+
+
+def write_part(folder: Path, key: Key, seen: Stored) -> None:
+    """Keep what was seen of the first rows."""
+    write(part_of(folder, key), key, seen)
+
+
+def write(path: Path, key: Key, seen: Stored) -> None:
+    """Layers, hashes of images and the key as one file."""
+    tensors = {LAYER + name: values.contiguous() for name, values in seen.layers.items()}
+    tensors[DIGESTS] = torch.frombuffer(bytearray(seen.digests), dtype=torch.uint8) if seen.digests else torch.empty(0)
     header = {"key": text_of(key), "content": content_hash(tensors)}
-    path = path_of(folder, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata={HEADER: json.dumps(header)}))
 
 
 def read_chunk(folder: Path, key: Key) -> Stored | None:
     """What was kept under a key, if anything was; ``DataError`` where a file is not what its name says."""
-    path = path_of(folder, key)
+    return read(path_of(folder, key), key)
+
+
+def read_part(folder: Path, key: Key) -> Stored | None:
+    """What was kept of the first rows, if anything was."""
+    return read(part_of(folder, key), key)
+
+
+def read(path: Path, key: Key) -> Stored | None:
+    """One file; ``None`` where there is none."""
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as fault:
+        said = header.get("key"), header.get("content")
+        digests = tensors[DIGESTS].numpy().tobytes()
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as fault:  # AttributeError: no table
         raise refused(path, f"cannot be read ({fault})") from None
-    if header.get("key") != text_of(key):
+    if said[0] != text_of(key):
         raise refused(path, "holds what was seen of other images, or by another network, than its name says")
-    if header.get("content") != content_hash(tensors):
+    if said[1] != content_hash(tensors):
         raise refused(path, "has been changed since it was written")
-    digests = tensors.pop(DIGESTS).numpy().tobytes()
-    parts = [
-        {name.removeprefix(kind): values for name, values in tensors.items() if name.startswith(kind)}
-        for kind in (IMAGES, CAPTIONS)
-    ]
-    return digests, parts[0], parts[1]
+    return Stored(digests, {name.removeprefix(LAYER): tensors[name] for name in tensors if name != DIGESTS})
 
 
 def refused(path: Path, why: str) -> DataError:

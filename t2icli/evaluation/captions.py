@@ -1,6 +1,7 @@
 """Which captions a protocol draws from a prepared split, and which wrong ones it compares each picture with."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -64,8 +65,13 @@ def described(folder: "ShardFolder", image: int, which: int) -> Drawn:
     return Drawn(image, which, int(shard.ids[row]), text, int(shard.classes[row]))
 
 
+def texts_hash(texts: Sequence[str]) -> str:
+    """SHA-256 of captions in whatever order, as JSON in ASCII; the same for a run and for a folder of its pictures."""
+    return hashlib.sha256(json.dumps(sorted(texts)).encode("ascii")).hexdigest()
+
+
 def caption_hash(drawn: Sequence[Drawn]) -> str:
-    """SHA-256 of the lines ``image id, tab, caption``: two results with equal hashes drew for the same captions."""
+    """SHA-256 of the lines ``image id, tab, caption``, the only hash of captions that older results have of runs."""
     return hashlib.sha256("".join(f"{d.id}\t{d.text}\n" for d in drawn).encode()).hexdigest()
 
 

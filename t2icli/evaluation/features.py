@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from t2icli.evaluation.images import Images
+from t2icli.evaluation.measures.frechet import Gaussian, gaussian
 
 Layers = dict[str, Tensor]  # name -> (n, ...)
 Boxes = Sequence[Sequence[float]]  # of one image: label (0 to 79), x, y, width, height in shares of the image's sides
@@ -38,7 +39,6 @@ class Pictures:
     seed: int | None = None  # of the noise, where they were generated here
     objects: Sequence[Sequence[int]] | None = None  # for SOA: the labels that each picture has to show
     boxes: Sequence[Boxes] | None = None  # for SOA's IoU: where each picture was told to show its objects
-    identity: Mapping[str, Any] | None = None  # says exactly which pixels these are; None: features are not cached
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class View:
     images: Tensor  # (n, 3, H, W) uint8 on the network's device
     captions: Sequence[str] | None = None  # their own
     mismatched: Sequence[str] | None = None  # each of another picture
+    layout: bool = False  # whether the pictures were told where to show what, so that a detector's boxes are scored
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Network:
     facts: Mapping[str, Any]  # what a result says about it: network, weights with their hash, resize
     layers: Callable[[View], Layers]  # what it says of pictures
     texts: Callable[[Sequence[str]], Layers] | None = None  # what it says of captions, where it reads them
+    reads_pairs: bool = False  # whether what it says of a picture depends on its caption and on another's
+    finds_boxes: bool = False  # whether it says more where a layout is scored
+    settings: str = ""  # sha256 of what decides its answers beside the facts, e.g. of a model's configuration
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Features:
     layers: Mapping[str, Layers] = field(repr=False)  # network -> layer -> (N, ...) float32 on the CPU
     texts: Mapping[str, Layers] = field(default_factory=dict, repr=False)  # the same for captions
     pictures: Pictures | None = field(default=None, repr=False)
+    set_sha256: str = ""  # of all pixels in whatever order: which set of images these were
+    statistics: Gaussian | None = field(default=None, repr=False)  # where these are all that is known of a real side
 
     def of(self, network: str, layer: str) -> Tensor:
         """One layer over all images."""
@@ -76,6 +82,10 @@ class Features:
     def of_captions(self, network: str, layer: str) -> Tensor:
         """One layer over the captions of all images."""
         return self.texts[network][layer]
+
+    def gaussian(self, network: str, layer: str) -> Gaussian:
+        """Mean and covariance of one layer."""
+        return self.statistics if self.statistics is not None else gaussian(self.of(network, layer))
 
     @property
     def captions(self) -> Captions | None:

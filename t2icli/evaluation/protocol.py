@@ -93,6 +93,8 @@ class Facts:
     real_set: Real | None
     precision: str
     entries: Mapping[str, Mapping[str, Any]]  # the metrics' results
+    changed: Sequence[str] = ()  # in words, the keys of the run's recipe that were changed, but for places
+    statistics: str = ""  # where these stand for the real images, what is not known of them
 
 
 def available() -> list[str]:
@@ -111,6 +113,7 @@ def load(name: str) -> Protocol:
 def deviations(protocol: Protocol, facts: Facts) -> list[str]:
     """In words, everything in which a result departs from its protocol; empty when it may carry the bare name."""
     return [
+        *facts.changed,
         *caption_deviations(protocol, facts),
         *real_deviations(protocol, facts),
         *size_deviations(protocol, facts),
@@ -140,6 +143,8 @@ def caption_deviations(protocol: Protocol, facts: Facts) -> list[str]:
 
 def real_deviations(protocol: Protocol, facts: Facts) -> list[str]:
     """Which real images, and how many."""
+    if facts.statistics:
+        return [facts.statistics]
     if protocol.real is None:
         return []
     if not facts.real:

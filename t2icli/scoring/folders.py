@@ -7,15 +7,27 @@ from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.caching import digest_of
-from t2icli.evaluation.captions import draw
+from t2icli.evaluation.captions import draw, texts_hash
 from t2icli.evaluation.captions_file import Described, find_captions, read_captions
-from t2icli.evaluation.evaluate import Sides
+from t2icli.evaluation.evaluate import find_metrics
 from t2icli.evaluation.features import Boxes, Captions, Pictures
 from t2icli.evaluation.images import FolderImages, Images, image_files
 from t2icli.evaluation.protocol import Negatives, Protocol
 from t2icli.evaluation.soa.labels import LABELS
+from t2icli.scoring.keeping import folder_of_scores
 from t2icli.scoring.request import Request, is_shards
-from t2icli.scoring.task import Side, Task, folder_side, paired_side, said, whole_split
+from t2icli.scoring.task import (
+    Side,
+    Task,
+    compared_with,
+    folder_side,
+    is_statistics,
+    paired_side,
+    refuse_foreign,
+    said,
+    statistics_side,
+    whole_split,
+)
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 
@@ -36,22 +48,28 @@ def folder_task(request: Request) -> Task:
     captions, facts = None, None
     if described is not None:
         captions = captions_of(described, len(images), protocol.negatives)
-        facts = {"sha256": digest_of(captions.texts), "from": str(request.captions or find_captions(request.target))}
-    real = None
-    if request.against is not None:
-        shards = is_shards(request.against)
-        real = shard_side(request, protocol, images) if shards else against_folder(request, protocol.negatives)
+        facts = {
+            "sha256": digest_of(captions.texts),
+            "texts_sha256": texts_hash(captions.texts),
+            "from": str(request.captions or find_captions(request.target)),
+        }
+    real = real_side(request, protocol, images)
+    if real is not None and real.real_set is not None:
+        refuse_foreign(name, list(find_metrics(protocol.metrics).values()), [real.real_set.dataset])
     boxes = boxes_of(described, len(images)) if described else None
     lossy = sum(path.suffix.lower() in LOSSY for path in images.paths)
     notes = [f"{lossy:,} of the scored images are JPEG or WebP files: lossy compression moves FID"] if lossy else []
+    pictures = [Pictures(images, "generated", captions, boxes=boxes)]
     return Task(
         name,
         protocol,
         {"kind": "images", "path": str(request.target)},
-        {"drawn": Sides([Pictures(images, "generated", captions, boxes=boxes)], real.pictures if real else None)},
-        {"quantisation": "not known: files as they are", "seeds": None, "captions": facts},
+        {"drawn": compared_with(pictures, real)},
+        {"quantisation": "not known: files as they are", "lossy": lossy, "seeds": None, "captions": facts},
         real,
         notes=notes,
+        folder=folder_of_scores(request.target, request.against),
+        may_be_lost=True,
     )
 
 
@@ -82,6 +100,17 @@ def boxes_of(described: Described, count: int) -> list[Boxes] | None:
     return found
 
 
+def real_side(request: Request, protocol: Protocol, images: Images) -> Side | None:
+    """What the folder is compared with: nothing, statistics, shards, or another folder."""
+    if request.against is None:
+        return None
+    if is_statistics(request.against):
+        return statistics_side(request.against)
+    if is_shards(request.against):
+        return shard_side(request, protocol, images)
+    return against_folder(request, protocol.negatives)
+
+
 def against_folder(request: Request, rule: Negatives | None) -> Side:
     """Real images of a folder, with their captions where these lie in it too."""
     assert request.against is not None
@@ -91,6 +120,7 @@ def against_folder(request: Request, rule: Negatives | None) -> Side:
         return side
     described = read_captions(file, request.against, image_files(request.against))
     captions = captions_of(described, len(described.paths), rule)
+    assert side.pictures is not None
     return replace(side, pictures=replace(side.pictures, captions=captions))
 
 

@@ -7,22 +7,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from t2icli.data.shard_folder import ShardFolder
+from t2icli.documents import read_document
 from t2icli.errors import UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.caching import digest_of
-from t2icli.evaluation.captions import Drawn, caption_hash, draw
-from t2icli.evaluation.evaluate import Sides
+from t2icli.evaluation.captions import Drawn, caption_hash, draw, texts_hash
+from t2icli.evaluation.evaluate import Sides, find_metrics
 from t2icli.evaluation.features import Captions as Said
 from t2icli.evaluation.features import Pictures
 from t2icli.evaluation.images import Images, ShardImages
 from t2icli.evaluation.protocol import Protocol
 from t2icli.evaluation.soa.caption_lists import Entry, plan, read_lists
 from t2icli.sampling import TrainedRun, open_run
+from t2icli.scoring.keeping import SCORES
 from t2icli.scoring.request import Request, is_shards
-from t2icli.scoring.task import Task, folder_side, groups_of, paired_side, said
+from t2icli.scoring.task import (
+    Task,
+    compared_with,
+    folder_side,
+    groups_of,
+    is_statistics,
+    paired_side,
+    refuse_foreign,
+    said,
+    statistics_side,
+)
 
 BLOCK = 32  # pictures generated together; fixed, so that --batch cannot change a single pixel
 
@@ -102,17 +115,22 @@ def run_task(request: Request, device: torch.device) -> Task:
     from_shards = request.against is not None and is_shards(request.against)
     shards = request.against if request.against is not None and from_shards else run.recipe.data.shards
     folder = ShardFolder(shards, protocol.real.split)
+    own = str(folder.manifest["dataset"])
+    refuse_foreign(name, list(find_metrics(protocol.metrics).values()), [own])
     rule = protocol.captions.model_copy(update={"count": request.samples or protocol.captions.count})
     drawn = draw(folder, rule)
     captions = said([one.text for one in drawn], groups_of(drawn, protocol.negatives), protocol.negatives)
     seeds = tuple(range(request.seeds)) if request.seeds else protocol.seeds
     if request.against is None or from_shards:
         real = paired_side(folder, drawn, run.recipe.data.image_size, protocol.negatives)
+    elif is_statistics(request.against):
+        real = statistics_side(request.against)
     else:
         real = folder_side(request.against)
     generated = [Pictures(PreparedImages(run, folder, drawn, seed), f"seed {seed}", captions, seed) for seed in seeds]
-    sides = {"drawn": Sides(generated, real.pictures)}
-    facts = rule.model_dump() | {"sha256": caption_hash(drawn), "from": str(shards)}
+    sides = {"drawn": compared_with(generated, real, own)}
+    texts = texts_hash([one.text for one in drawn])
+    facts = rule.model_dump() | {"sha256": caption_hash(drawn), "texts_sha256": texts, "from": str(shards)}
     made = {"quantisation": "round", "noise": "standard normal", "seeds": list(seeds), "captions": facts}
     if request.objects is not None:
         planned = plan_objects(request.objects, protocol)
@@ -127,8 +145,14 @@ def run_task(request: Request, device: torch.device) -> Task:
         real,
         rule,
         seeds,
-        folder=run.folder if run.folder.is_dir() else None,
+        folder=run.folder / "eval" if run.folder.is_dir() else SCORES / run.folder.stem,
+        may_be_lost=run.folder.is_file(),
         trained_with=guides(run.folder),
+        changed=[
+            f"{key} of the run's recipe is {change.given!r} instead of {change.own!r} (--set)"
+            for key, change in run.changes.items()
+            if not change.harmless
+        ],
     )
 
 
@@ -188,6 +212,10 @@ def run_facts(run: TrainedRun) -> dict[str, Any]:
         "weights": "averaged (EMA) generator",
         "weights_sha256": run.weights_sha256,
         "images_trained": run.images,
+        "overrides": {
+            key: {"from": change.own, "to": change.given, "harmless": change.harmless}
+            for key, change in run.changes.items()
+        },
     }
 
 
@@ -196,6 +224,18 @@ def guides(run: Path) -> frozenset[str]:
     card = run / "card.json"
     if not card.is_file():
         return frozenset()
-    facts = json.loads(card.read_text(encoding="utf-8"))
-    used = [*facts.get("weights", []), facts.get("text", {})]
-    return frozenset(str(one["sha256"]) for one in used if one.get("sha256"))
+    facts = read_document(card, CardFacts)
+    return frozenset(used.sha256 for used in [*facts.weights, facts.text] if used.sha256)
+
+
+class Used(BaseModel):
+    """Weights that a card names."""
+
+    sha256: str | None = None
+
+
+class CardFacts(BaseModel):
+    """What a card says of the networks that a run was trained with."""
+
+    weights: list[Used] = []
+    text: Used = Used()

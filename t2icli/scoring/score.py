@@ -8,19 +8,21 @@ from t2icli.errors import DataError, EnvironmentFault, UserError
 from t2icli.evaluation.caching import cache_folder
 from t2icli.evaluation.evaluate import evaluate_images, find_metrics
 from t2icli.evaluation.looking import Machine
-from t2icli.scoring.document import document, keep
+from t2icli.scoring.document import document
 from t2icli.scoring.folders import folder_task
+from t2icli.scoring.keeping import keep, refuse_page
 from t2icli.scoring.request import Request, check_numbers, kind_of
 from t2icli.scoring.runs import run_task
 from t2icli.weights import Weights
 
 
 def score(request: Request) -> dict[str, Any] | None:
-    """The result, also written to ``RUN/eval`` or to ``out``; metrics that could not be computed are in it too.
+    """The result, also written where ``keeping`` says; metrics that could not be computed are in it too.
 
     Under torchrun all processes look at pictures; ``None`` in those other than the first.
     """
     check_numbers(request)
+    refuse_page(request.out)
     weights = Weights(request.weights)
     kind = kind_of(request.target)
     with session() as world:

@@ -12,16 +12,19 @@ from t2icli.evaluation.evaluate import Sides
 from t2icli.evaluation.features import Captions as Said
 from t2icli.evaluation.features import Pictures
 from t2icli.evaluation.images import FILTER, FolderImages, ShardImages
+from t2icli.evaluation.metric import Metric
 from t2icli.evaluation.protocol import Captions, Negatives, Protocol, Real
+from t2icli.evaluation.reference import STATISTICS, Reference, read_reference
 
 
 @dataclass(frozen=True)
 class Side:
-    """Real images, with what a result says about them."""
+    """Real images, or a file of their statistics, with what a result says about them."""
 
-    pictures: Pictures
+    pictures: Pictures | None
     facts: dict[str, Any]
-    real_set: Real | None = None  # None: a plain folder
+    real_set: Real | None = None  # None: a plain folder, or a file
+    reference: Reference | None = None  # in place of the images
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,10 @@ class Task:
     captions: Captions | None = None  # the rule that was followed; None: captions were given, or are not known
     seeds: tuple[int, ...] | None = None  # None: the images were there already
     notes: list[str] = field(default_factory=list)
-    folder: Path | None = None  # where results are kept
+    folder: Path = field(kw_only=True)  # where the result is kept unless --out says otherwise
+    may_be_lost: bool = False  # whether the result may stay unkept where that folder cannot be written
     trained_with: frozenset[str] = frozenset()  # sha256 of the networks that guided the run's training
+    changed: Sequence[str] = ()  # in words, the keys of the run's recipe that were changed, but for places
 
     @property
     def drawn(self) -> Sides:
@@ -63,10 +68,46 @@ def groups_of(drawn: Sequence[Drawn], rule: Negatives | None) -> list[int]:
     return [one.id for one in drawn]
 
 
+def compared_with(pictures: Sequence[Pictures], side: Side | None, dataset: str = "") -> Sides:
+    """Generated pictures beside their real side; ``dataset`` says of what they are, where that is known."""
+    if side is None:
+        return Sides(pictures, foreign=dataset)
+    known = dataset or (side.real_set.dataset if side.real_set is not None else "")
+    return Sides(pictures, side.pictures, side.reference, known)
+
+
+def is_statistics(path: Path) -> bool:
+    """Whether a path names a file of reference statistics rather than images."""
+    return path.suffix == ".npz" and not path.is_dir()
+
+
+def statistics_side(path: Path) -> Side:
+    """Mean and covariance in place of real images."""
+    if not path.is_file():
+        raise DataError(f"--against {path}: no such file of statistics")
+    reference = read_reference(path)
+    facts = {"kind": STATISTICS, "path": str(path), "sha256": reference.sha256, "features": reference.features}
+    return Side(None, facts, reference=reference)
+
+
+def refuse_foreign(name: str, named: Sequence[Metric], known: Sequence[str]) -> None:
+    """Refuse a protocol whose networks have never seen such data; ``known`` are data sets that were found."""
+    for only in sorted({metric.only for metric in named if metric.only}):
+        for dataset in known:
+            if dataset != only:
+                raise DataError(
+                    f"protocol {name}: its networks judge pictures of the data set {only} alone, and these are of "
+                    f"{dataset}: they have never seen such pictures, so the figures would mean nothing; name another "
+                    "protocol with --protocol, e.g. coco14-30k, whose result says in what it departs"
+                )
+
+
 def folder_side(path: Path) -> Side:
     """Real images that lie in a folder."""
     if not path.is_dir():
-        raise DataError(f"--against {path}: no such folder; it should hold real images, or shards from t2i prepare")
+        raise DataError(
+            f"--against {path}: no such folder; it should hold real images or shards, or be an .npz file of statistics"
+        )
     images = FolderImages(path)
     return Side(Pictures(images, "real"), {"kind": "images", "path": str(path)})
 

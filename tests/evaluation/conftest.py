@@ -11,7 +11,8 @@ from torch import nn
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path, monkeypatch):
-    """No weights anywhere, and no download."""
+    """No weights anywhere, and no download; results of folders are kept in the test's own folder."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("T2I_WEIGHTS", str(tmp_path / "no-weights"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-torch"))
     monkeypatch.setenv("T2I_OFFLINE", "1")

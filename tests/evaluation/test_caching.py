@@ -11,13 +11,12 @@ from small_shards import pictures, save, write_shards
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError
 from t2icli.evaluation import caching
-from t2icli.evaluation.caching import HEADER, path_of, read_chunk, write_chunk
+from t2icli.evaluation.caching import HEADER, Stored, path_of, read_chunk, read_part, write_chunk, write_part
 from t2icli.evaluation.images import FolderImages, MemoryImages, ShardImages
 
 KEY = {"pixels": {"kind": "files", "sha256": "a"}, "rows": [0, 2], "network": {"network": "n"}, "precision": "float32"}
 LAYERS = {"2048": torch.arange(6.0).view(2, 3)}
-TEXTS = {"embedding": torch.ones(2, 4)}
-DIGESTS = bytes(range(64))
+SEEN = Stored(bytes(range(64)), LAYERS)
 
 
 def rewritten(path, header=None, **tensors):
@@ -29,12 +28,27 @@ def rewritten(path, header=None, **tensors):
 
 def test_what_was_kept_comes_back(tmp_path):
     assert read_chunk(tmp_path, KEY) is None
-    write_chunk(tmp_path, KEY, DIGESTS, LAYERS, TEXTS)
-    digests, layers, texts = read_chunk(tmp_path, KEY)
-    assert digests == DIGESTS
-    torch.testing.assert_close(layers, LAYERS, rtol=0, atol=0)
-    torch.testing.assert_close(texts, TEXTS, rtol=0, atol=0)
-    assert not list(tmp_path.rglob("*.partial*"))
+    write_chunk(tmp_path, KEY, SEEN)
+    seen = read_chunk(tmp_path, KEY)
+    assert (seen.digests, seen.rows) == (SEEN.digests, 2)
+    torch.testing.assert_close(seen.layers, LAYERS, rtol=0, atol=0)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_captions_have_no_pixels(tmp_path):
+    write_chunk(tmp_path, KEY, Stored(b"", LAYERS))
+    assert read_chunk(tmp_path, KEY).digests == b""
+
+
+def test_a_part_waits_until_the_rest_is_seen(tmp_path):
+    write_part(tmp_path, KEY, SEEN.first(1))
+    assert read_chunk(tmp_path, KEY) is None
+    part = read_part(tmp_path, KEY)
+    assert (part.rows, part.digests) == (1, SEEN.digests[:32])
+    assert part.layers["2048"].tolist() == [[0, 1, 2]]
+    write_chunk(tmp_path, KEY, SEEN)
+    assert read_part(tmp_path, KEY) is None
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
 
 
 @pytest.mark.parametrize(
@@ -48,25 +62,25 @@ def test_what_was_kept_comes_back(tmp_path):
     ],
 )
 def test_another_key_finds_nothing(tmp_path, change):
-    write_chunk(tmp_path, KEY, DIGESTS, LAYERS, TEXTS)
+    write_chunk(tmp_path, KEY, SEEN)
     assert read_chunk(tmp_path, KEY | change) is None
 
 
 def test_another_format_finds_nothing(tmp_path, monkeypatch):
-    write_chunk(tmp_path, KEY, DIGESTS, LAYERS, TEXTS)
+    write_chunk(tmp_path, KEY, SEEN)
     monkeypatch.setattr(caching, "FORMAT", caching.FORMAT + 1)
     assert read_chunk(tmp_path, KEY) is None
 
 
 def test_changed_numbers_are_refused(tmp_path):
-    write_chunk(tmp_path, KEY, DIGESTS, LAYERS, TEXTS)
-    rewritten(path_of(tmp_path, KEY), **{"images/2048": LAYERS["2048"] + 1e-6})
+    write_chunk(tmp_path, KEY, SEEN)
+    rewritten(path_of(tmp_path, KEY), **{"layer/2048": LAYERS["2048"] + 1e-6})
     with pytest.raises(DataError, match="has been changed since it was written; delete it .* --no-cache"):
         read_chunk(tmp_path, KEY)
 
 
 def test_a_changed_key_is_refused(tmp_path):
-    write_chunk(tmp_path, KEY, DIGESTS, LAYERS, TEXTS)
+    write_chunk(tmp_path, KEY, SEEN)
     rewritten(path_of(tmp_path, KEY), header={"key": caching.text_of(KEY | {"rows": [2, 4]})})
     with pytest.raises(DataError, match="holds what was seen of other images, or by another network"):
         read_chunk(tmp_path, KEY)
@@ -75,7 +89,7 @@ def test_a_changed_key_is_refused(tmp_path):
 def test_a_file_of_another_key_is_refused(tmp_path):
     """As if somebody had copied real statistics of another data set into place."""
     other = KEY | {"rows": [2, 4]}
-    write_chunk(tmp_path, other, DIGESTS, LAYERS, TEXTS)
+    write_chunk(tmp_path, other, SEEN)
     path_of(tmp_path, KEY).parent.mkdir(exist_ok=True)
     path_of(tmp_path, other).rename(path_of(tmp_path, KEY))
     with pytest.raises(DataError, match="holds what was seen of other images"):

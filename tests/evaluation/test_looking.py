@@ -1,7 +1,10 @@
 """Images are shown to networks once, whatever the batches, processes and ends in between."""
 
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from small_shards import pictures, save
@@ -24,7 +27,7 @@ class Watched:
     def __init__(self, name="watched"):
         self.shown = 0
         self.captions = []
-        self.network = Network({"network": name}, self.layers, self.texts)
+        self.network = Network({"network": name}, self.layers, self.texts, reads_pairs=True)
 
     def layers(self, view):
         self.shown += len(view.images)
@@ -116,6 +119,131 @@ def test_an_ended_look_goes_on_where_it_stood(images, tmp_path, monkeypatch):
     unbroken = look(side(folder), {"w": Watched().network}, alone())
     assert seen.sha256 == unbroken.sha256
     torch.testing.assert_close(seen.layers, unbroken.layers, rtol=0, atol=0)
+
+
+def ended_at(name, folder, watched, cache, monkeypatch, **options):
+    """A look that ends when a picture is read."""
+    read = FolderImages.read
+
+    def ends(path: Path):
+        if path.name == name:
+            raise KeyboardInterrupt
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderImages, "read", staticmethod(ends))
+        with pytest.raises(KeyboardInterrupt):
+            look(side(folder), {"w": watched.network}, alone(cache=cache, **options))
+
+
+def test_an_end_within_a_chunk_loses_one_batch(tmp_path, monkeypatch):
+    """All pictures are one chunk here; every batch is kept because no time may go unsaved."""
+    monkeypatch.setattr(looking, "SECONDS_UNSAVED", 0)
+    folder, cache = FolderImages(save(tmp_path / "made", pictures(COUNT))), tmp_path / "cache"
+    watched = Watched()
+    ended_at("009.png", folder, watched, cache, monkeypatch, batch_size=2)
+    assert watched.shown == 8
+    seen = look(side(folder), {"w": watched.network}, alone(cache=cache, batch_size=3))
+    assert watched.shown == COUNT
+    unbroken = look(side(folder), {"w": Watched().network}, alone())
+    assert (seen.sha256, seen.set_sha256) == (unbroken.sha256, unbroken.set_sha256)
+    torch.testing.assert_close(seen.layers, unbroken.layers, rtol=0, atol=0)
+    torch.testing.assert_close(seen.texts, unbroken.texts, rtol=0, atol=0)
+    kept = [path for path in cache.rglob("*") if path.is_file()]
+    assert len(kept) == 2  # images and captions, whole; no parts are left behind
+
+
+def test_another_network_joins_a_chunk_that_was_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "SECONDS_UNSAVED", 0)
+    folder, cache = FolderImages(save(tmp_path / "made", pictures(COUNT))), tmp_path / "cache"
+    first, second = Watched(), Watched("second")
+    ended_at("009.png", folder, first, cache, monkeypatch, batch_size=2)
+    both = look(side(folder), {"w": first.network, "x": second.network}, alone(cache=cache))
+    torch.testing.assert_close(both.layers["w"], both.layers["x"], rtol=0, atol=0)
+    assert second.shown == COUNT
+
+
+def test_seconds_go_by_between_two_saves(tmp_path, monkeypatch):
+    """Not every batch is written: of quick ones most are not."""
+    clock = iter(range(100))
+    monkeypatch.setattr(looking, "time", SimpleNamespace(monotonic=lambda: next(clock) * 0.5))
+    written = []
+    monkeypatch.setattr(looking, "write_part", lambda cache, key, seen: written.append(seen.rows))
+    folder = FolderImages(save(tmp_path / "made", pictures(COUNT)))
+    network = Network({"network": "w"}, Watched().layers)
+    look(side(folder), {"w": network}, alone(cache=tmp_path / "cache", batch_size=1))
+    assert written == [4, 8]
+
+
+def test_progress_is_told_by_batches(images, monkeypatch):
+    told = []
+
+    @contextmanager
+    def progress(what, total, unit):
+        yield told.append
+
+    monkeypatch.setattr(looking, "progress", progress)
+    monkeypatch.setattr(looking, "CHUNK", 8)
+    look(side(images), {"w": Watched().network}, alone(batch_size=3))
+    assert told == [0, 3, 3, 2, 0, 3]
+
+
+def test_what_cannot_change_the_numbers_is_not_in_the_key(tmp_path):
+    """Captions for a network that reads none, the name of the weights' file, rows at another place."""
+    folder, cache = save(tmp_path / "made", pictures(COUNT)), tmp_path / "cache"
+    watched = Watched()
+
+    def plain(file, sha256="a"):
+        facts = {"network": "plain", "weights": {"file": file, "sha256": sha256, "published": None}}
+        return Network(facts, watched.layers)
+
+    look(side(FolderImages(folder), captions=False), {"w": plain("one.pth")}, alone(cache=cache))
+    look(side(FolderImages(folder)), {"w": plain("two.pth")}, alone(cache=cache))
+    assert watched.shown == COUNT
+    look(side(FolderImages(folder)), {"w": plain("two.pth", "b")}, alone(cache=cache))
+    assert watched.shown == 2 * COUNT
+
+
+def test_negatives_matter_only_where_they_are_read(tmp_path):
+    folder, cache = FolderImages(save(tmp_path / "made", pictures(COUNT))), tmp_path / "cache"
+    watched = Watched()
+    reader = Network({"network": "reader"}, watched.layers, watched.texts)
+    negatives = np.array([[(row + 2) % COUNT] for row in range(COUNT)], np.int32)
+    for captions in (None, Captions(TEXTS), Captions(TEXTS, negatives)):
+        look(Pictures(folder, "generated", captions), {"w": reader}, alone(cache=cache))
+    assert watched.shown == COUNT  # pictures do not depend on what is said of them
+    assert watched.captions == TEXTS
+    pairs = Watched("pairs")
+    for captions in (Captions(TEXTS), Captions(TEXTS, negatives)):
+        look(Pictures(folder, "generated", captions), {"w": pairs.network}, alone(cache=cache))
+    assert pairs.shown == 2 * COUNT
+    assert pairs.captions == TEXTS
+
+
+def test_boxes_are_asked_for_where_a_layout_is_scored(tmp_path):
+    folder, cache = FolderImages(save(tmp_path / "made", pictures(COUNT))), tmp_path / "cache"
+    seen = []
+
+    def layers(view):
+        seen.append(view.layout)
+        return {"present": torch.ones(len(view.images), 80)} | (
+            {"boxes": torch.ones(len(view.images), 100, 6)} if view.layout else {}
+        )
+
+    detector = Network({"network": "d"}, layers, finds_boxes=True)
+    for boxes in (None, [[]] * COUNT, None):
+        found = look(Pictures(folder, "generated", boxes=boxes), {"d": detector}, alone(cache=cache))
+        assert ("boxes" in found.layers["d"]) == (boxes is not None)
+    assert seen == [False, True]
+
+
+def test_a_set_of_pictures_has_no_order(images):
+    turned = MemoryImages(pictures(COUNT).flip(0))
+    first, second = (look(side(one), {"w": Watched().network}, alone()) for one in (images, turned))
+    assert first.set_sha256 == second.set_sha256
+    assert first.sha256 != second.sha256
+    twice = MemoryImages(torch.cat([pictures(COUNT)[:1], pictures(COUNT)[:-1]]))
+    assert look(side(twice), {"w": Watched().network}, alone()).set_sha256 != first.set_sha256
 
 
 def test_changed_captions_are_looked_at_again(images, tmp_path):

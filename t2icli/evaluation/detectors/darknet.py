@@ -263,8 +263,9 @@ def detector(found: Found, config: Config, name: str, device: torch.device, more
         # Convolutions in TF32, which cuDNN takes by default, would move published figures.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             candidates = candidates_of(network(images), width, height)
-        return {"present": present(candidates), "boxes": strongest(candidates, width, height)}
+        boxes = {"boxes": strongest(candidates, width, height)} if view.layout else {}
+        return {"present": present(candidates)} | boxes
 
     size = str(width) if width == height else f"{width}x{height}"
     facts = {"network": f"{name}@{OBJECTNESS}", "weights": found.record(), "resize": f"pil-bilinear-{size}", **more}
-    return Network(facts, layers)
+    return Network(facts, layers, finds_boxes=True)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from t2icli.errors import EnvironmentFault
+from t2icli.evaluation.caching import settings_of
 from t2icli.evaluation.detectors.candidates import padded
 from t2icli.evaluation.detectors.names import COCO_NAMES, labels_by_name
 from t2icli.evaluation.features import Layers, Network, View
@@ -36,10 +37,11 @@ def detector(found: Found, model_types: Sequence[str], kind: Kind, device: torch
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             outputs = model(pixel_values=inputs["pixel_values"].to(device))
         probabilities = class_probabilities(outputs.logits, labels, kind)
-        return detections(probabilities, outputs.pred_boxes)
+        found = detections(probabilities, outputs.pred_boxes)
+        return found if view.layout else {"present": found["present"]}
 
     facts = {"network": f"{found.name}@{PROBABILITY}", "weights": found.record(), "resize": resize_of(processor)}
-    return Network(facts, layers)
+    return Network(facts, layers, finds_boxes=True, settings=settings_of(found.path))
 
 
 def load_model(found: Found, model_types: Sequence[str]) -> Any:

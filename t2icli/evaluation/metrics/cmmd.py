@@ -22,4 +22,4 @@ def compute(generated: Sequence[Features], real: Features | None) -> list[Score]
     return scores
 
 
-METRICS = (Metric("cmmd", NETWORK, "lower", compute, needs_real=True),)
+METRICS = (Metric("cmmd", NETWORK, "lower", compute, needs_real=True, fewest=2, signed=True),)

@@ -17,4 +17,4 @@ def compute(generated: Sequence[Features], real: Features | None) -> list[Score]
     return [Score({"fd-scenes": distance}) for distance in distances]
 
 
-METRICS = (Metric("fd-scenes", NETWORK, "lower", compute, needs_real=True),)
+METRICS = (Metric("fd-scenes", NETWORK, "lower", compute, needs_real=True, fewest=2, only="scenes"),)

@@ -15,13 +15,14 @@ from t2icli.evaluation.metric import Metric, Score
 def compute(generated: Sequence[Features], real: Features | None, *, name: str, network: str) -> list[Score]:
     """The distance of the 2048 pooled features; a tiny negative value is rounding and is kept."""
     assert real is not None
-    truth = frechet.gaussian(real.of(network, "2048"))
-    return [Score({name: frechet.distance(truth, frechet.gaussian(side.of(network, "2048")))}) for side in generated]
+    truth = real.gaussian(network, "2048")
+    return [Score({name: frechet.distance(truth, side.gaussian(network, "2048"))}) for side in generated]
 
 
 def family(name: str, network: str) -> Metric:
     """FID by one network."""
-    return Metric(name, network, "lower", partial(compute, name=name, network=network), needs_real=True)
+    own = partial(compute, name=name, network=network)
+    return Metric(name, network, "lower", own, needs_real=True, fewest=2, statistics=2048)
 
 
 METRICS = (

@@ -19,4 +19,4 @@ def compute(generated: Sequence[Features], real: Features | None) -> list[Score]
     ]
 
 
-METRICS = (Metric("fid-clip", NETWORK, "lower", compute, needs_real=True),)
+METRICS = (Metric("fid-clip", NETWORK, "lower", compute, needs_real=True, fewest=2),)

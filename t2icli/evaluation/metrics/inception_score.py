@@ -71,7 +71,7 @@ def inception_scores(logits: Tensor, splits: int, shuffle_seed: int | None, temp
 def row(name: str, network: str, variant: Variant) -> Metric:
     """The Inception Score of one variant."""
     own = partial(compute, name=name, network=network, variant=variant)
-    return Metric(name, network, "higher", own)
+    return Metric(name, network, "higher", own, fewest=variant.splits)
 
 
 COCO_TEMPERATURE, BIRDS_TEMPERATURE = 0.9091363549232483, 0.5980541706085205  # of TISE, fitted on validation sets

@@ -24,4 +24,4 @@ def compute(generated: Sequence[Features], real: Features | None) -> list[Score]
     return scores
 
 
-METRICS = (Metric("kid", NETWORK, "lower", compute, needs_real=True),)
+METRICS = (Metric("kid", NETWORK, "lower", compute, needs_real=True, fewest=2, signed=True),)

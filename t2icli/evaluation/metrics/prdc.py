@@ -40,6 +40,6 @@ def precision_recall(generated: Sequence[Features], real: Features | None) -> li
 
 
 METRICS = (
-    Metric("prdc", "inception_tf", "higher", density_coverage, needs_real=True),
-    Metric("precision-recall", "vgg16", "higher", precision_recall, needs_real=True),
+    Metric("prdc", "inception_tf", "higher", density_coverage, needs_real=True, fewest=6),
+    Metric("precision-recall", "vgg16", "higher", precision_recall, needs_real=True, fewest=4),
 )

@@ -10,12 +10,13 @@ from functools import partial
 import torch
 
 from t2icli.errors import UserError
-from t2icli.evaluation.features import Features
+from t2icli.evaluation.features import Captions, Features, Pictures
 from t2icli.evaluation.measures import ranking
 from t2icli.evaluation.metric import REAL, Metric, Score
 
 NEGATIVES = 99  # captions of other pictures that the field compares each picture with
 BEYOND_FIRST = (2, 3, 5)  # ranks counted as well
+FOLDS = 10  # over which the spread is taken
 FOLD_SEED = 2020  # shuffles hits into folds
 
 
@@ -47,16 +48,22 @@ def can_be_ranked(side: Features, network: str) -> bool:
 def candidate_scores(side: Features, name: str, network: str, layer: str, caption_layer: str) -> torch.Tensor:
     """Cosines of each picture with its own caption, column 0, and with those of other pictures, (N, 1 + K)."""
     assert side.captions is not None
+    check_negatives(side.captions, name)
     texts, negatives = side.captions.texts, side.captions.negatives
-    if negatives is None:
-        raise UserError(
-            f"{name}: needs {NEGATIVES} captions of other pictures for each picture, and there are only "
-            f"{len(texts):,} captions"
-        )
+    assert negatives is not None
     # Equal words are equal candidates; read in different batches their embeddings would differ in the last digits.
     first = {text: row for row, text in reversed(list(enumerate(texts)))}
     embeddings = side.of_captions(network, caption_layer)[torch.tensor([first[text] for text in texts])]
     return ranking.cosine_scores(side.of(network, layer), embeddings, negatives)
+
+
+def check_negatives(captions: Captions, name: str) -> None:
+    """Whether wrong captions are known for each picture."""
+    if captions.negatives is None:
+        raise UserError(
+            f"{name}: needs {NEGATIVES} captions of other pictures for each picture, and there are only "
+            f"{len(captions.texts):,} captions"
+        )
 
 
 def shares(scores: torch.Tensor, name: str) -> dict[str, float]:
@@ -64,13 +71,18 @@ def shares(scores: torch.Tensor, name: str) -> dict[str, float]:
     first = ranking.hits(scores, 1)
     values = {name: float(first.mean())}
     values |= {f"{name}@{k}": float(ranking.hits(scores, k).mean()) for k in BEYOND_FIRST}
-    return values | {f"{name}_std_over_folds": ranking.folds(first, seed=FOLD_SEED)[1]}
+    return values | {f"{name}_std_over_folds": ranking.folds(first, FOLDS, FOLD_SEED)[1]}
 
 
 def metric(name: str, network: str, layer: str, caption_layer: str) -> Metric:
     """R-precision by one network."""
     own = partial(compute, name=name, network=network, layer=layer, caption_layer=caption_layer)
-    return Metric(name, network, "higher", own, needs_captions=True, reads_negatives=True)
+
+    def check(pictures: Pictures) -> None:
+        assert pictures.captions is not None
+        check_negatives(pictures.captions, name)
+
+    return Metric(name, network, "higher", own, needs_captions=True, reads_negatives=True, fewest=FOLDS, check=check)
 
 
 METRICS = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from t2icli.data.scenes import understand
 from t2icli.errors import UserError
-from t2icli.evaluation.features import Features
+from t2icli.evaluation.features import Features, Pictures
 from t2icli.evaluation.metric import REAL, Metric, Score
 from t2icli.evaluation.scenes_recogniser import CATEGORY_NAMES
 from t2icli.evaluation.soa import scores
@@ -29,13 +29,28 @@ class Asked:
     origin: str
 
 
-def asked(side: Features) -> Asked | None:
-    """The labels of the caption lists where they are known, else those that the captions name."""
-    if side.pictures is not None and side.pictures.objects is not None:
-        return Asked(side.pictures.objects, LISTS)
-    if side.captions is None:
+def asked(pictures: Pictures | None) -> Asked | None:
+    """The labels of the caption lists where they are known, else those that the captions name; ``None``: no label."""
+    if pictures is None or (pictures.objects is None and pictures.captions is None):
         return None
-    return Asked([labels_of(caption) for caption in side.captions.texts], RULES)
+    if pictures.objects is not None:
+        found = Asked(pictures.objects, LISTS)
+    else:
+        assert pictures.captions is not None
+        found = Asked([labels_of(caption) for caption in pictures.captions.texts], RULES)
+    return found if any(found.labels) else None
+
+
+def check_labels(pictures: Pictures) -> Asked:
+    """The labels that pictures have to show, of which there must be some."""
+    found = asked(pictures)
+    if found is None:
+        count = len(pictures.captions.texts) if pictures.captions is not None else 0
+        raise UserError(
+            f"soa: none of the {count:,} captions names one of the 80 objects as the lists of SOA would "
+            "have it (e.g. 'a bus on a road'); evaluate with SOA's caption lists, or leave soa out"
+        )
+    return found
 
 
 def soa(generated: Sequence[Features], real: Features | None, network: str) -> list[Score]:
@@ -43,25 +58,17 @@ def soa(generated: Sequence[Features], real: Features | None, network: str) -> l
 
     Top40 and Bot40 are left out where not all 80 labels have images.
     """
-    truth = one_side(real, network) if real is not None else None
+    wanted = asked(real.pictures) if real is not None else None
+    truth = one_side(real, wanted, network) if real is not None and wanted is not None else None
     found = []
     for side in generated:
-        score = one_side(side, network)
-        if score is None:
-            count = side.count
-            raise UserError(
-                f"soa: none of the {count:,} captions names one of the 80 objects as the lists of SOA would have it "
-                "(e.g. 'a bus on a road'); evaluate with SOA's caption lists, or leave soa out"
-            )
-        found.append(beside(score, truth))
+        assert side.pictures is not None
+        found.append(beside(one_side(side, check_labels(side.pictures), network), truth))
     return found
 
 
-def one_side(side: Features, network: str) -> Score | None:
-    """The scores of one side; None where none of its pictures has a label."""
-    wanted = asked(side)
-    if wanted is None or not any(wanted.labels):
-        return None
+def one_side(side: Features, wanted: Asked, network: str) -> Score:
+    """The scores of one side."""
     result = scores.accuracies(wanted.labels, side.of(network, "present") > 0.5)
     values = {"soa-c": scores.class_mean(result), "soa-i": scores.image_mean(result)}
     if bool(result.have_images.all()):
@@ -75,27 +82,38 @@ def one_side(side: Features, network: str) -> Score | None:
 
 def soa_scenes(generated: Sequence[Features], real: Features | None) -> list[Score]:
     """SOA-C and SOA-I of the drawn world's 20 categories by its own recogniser, then those of real drawings."""
-    truth = scenes_side(real) if real is not None else None
+    wanted = asked_of_scenes(real.pictures) if real is not None else None
+    truth = scenes_side(real, wanted) if real is not None and wanted is not None else None
     found = []
     for side in generated:
-        score = scenes_side(side)
-        if score is None:
-            raise UserError(
-                f"soa: none of the {side.count:,} captions names one of the {len(CATEGORY_NAMES)} objects of scenes "
-                "(e.g. 'a red bus on a street'); soa-scenes judges pictures of scenes alone"
-            )
-        found.append(beside(score, truth))
+        assert side.pictures is not None
+        found.append(beside(scenes_side(side, check_scenes(side.pictures)), truth))
     return found
 
 
-def scenes_side(side: Features) -> Score | None:
-    """The scores of one side of scenes; None where no caption names an object."""
-    if side.captions is None:
+def asked_of_scenes(pictures: Pictures | None) -> list[list[int]] | None:
+    """The objects of scenes that captions name; ``None``: none."""
+    if pictures is None or pictures.captions is None:
         return None
     numbers = {name: number for number, name in enumerate(CATEGORY_NAMES)}
-    labels = [[numbers[name] for name, _ in understand(caption).objects] for caption in side.captions.texts]
-    if not any(labels):
-        return None
+    labels = [[numbers[name] for name, _ in understand(caption).objects] for caption in pictures.captions.texts]
+    return labels if any(labels) else None
+
+
+def check_scenes(pictures: Pictures) -> list[list[int]]:
+    """The objects of scenes that pictures have to show, of which there must be some."""
+    labels = asked_of_scenes(pictures)
+    if labels is None:
+        count = len(pictures.captions.texts) if pictures.captions is not None else 0
+        raise UserError(
+            f"soa: none of the {count:,} captions names one of the {len(CATEGORY_NAMES)} objects of "
+            "scenes (e.g. 'a red bus on a street'); soa-scenes judges pictures of scenes alone"
+        )
+    return labels
+
+
+def scenes_side(side: Features, labels: Sequence[Sequence[int]]) -> Score:
+    """The scores of one side of scenes."""
     result = scores.accuracies(labels, side.of("scenes_recogniser", "category") > 0)
     values = {"soa-c": scores.class_mean(result), "soa-i": scores.image_mean(result)}
     return Score(values, {"lists": RULES, "labels": label_rows(result, CATEGORY_NAMES)})
@@ -128,6 +146,7 @@ def row(name: str, network: str) -> Metric:
         "higher",
         compute,
         needs_captions=True,
+        check=check_labels,
         pictures="objects",
         shows_network=True,
         shown_as="soa",
@@ -146,6 +165,8 @@ METRICS = (
         "higher",
         soa_scenes,
         needs_captions=True,
+        check=check_scenes,
+        only="scenes",
         shows_network=True,
         shown_as="soa",
     ),

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from t2icli.errors import EnvironmentFault
+from t2icli.evaluation.caching import settings_of
 from t2icli.evaluation.features import Layers, Network, View
 from t2icli.weights import Found, Weights
 
@@ -72,7 +73,7 @@ def network(name: str, weights: Weights, device: torch.device) -> Network:
     found = weights.find(name)
     clip = load(found, device)
     facts = {"network": name, "weights": found.record(), "resize": f"pil-bicubic-{clip.size}-centre-crop"}
-    return Network(facts, clip.images, clip.texts)
+    return Network(facts, clip.images, clip.texts, settings=settings_of(found.path))
 
 
 def load(found: Found, device: torch.device) -> Clip:

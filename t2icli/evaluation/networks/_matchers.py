@@ -13,8 +13,13 @@ from t2icli.weights import Found, Weights
 RESIZE = "as the matcher resizes"
 
 
-def load(kind: str, weights: Weights, device: torch.device, layers: Callable[[Matcher, View], Layers]) -> Network:
-    """A matcher of one kind, by ``--weights KIND=RUN`` (a run of ``t2i pretrain-encoders``, or its file)."""
+def load(
+    kind: str, weights: Weights, device: torch.device, layers: Callable[[Matcher, View], Layers], pairs: bool = False
+) -> Network:
+    """A matcher of one kind, by ``--weights KIND=RUN`` (a run of ``t2i pretrain-encoders``, or its file).
+
+    ``pairs``: whether its layers read captions too.
+    """
     given = weights.find(kind)
     file = find_encoder(given.path)
     matcher, found = load_matcher(file)
@@ -26,7 +31,8 @@ def load(kind: str, weights: Weights, device: torch.device, layers: Callable[[Ma
         return {"sentence": network.text.read(captions).sentence}
 
     record = Found(kind, file, found.sha256, published=None).record()
-    return Network({"network": kind, "weights": record, "resize": RESIZE}, lambda view: layers(network, view), texts)
+    facts = {"network": kind, "weights": record, "resize": RESIZE}
+    return Network(facts, lambda view: layers(network, view), texts, reads_pairs=pairs)
 
 
 def whole(matcher: Matcher, view: View) -> Layers:

@@ -8,5 +8,8 @@ from t2icli.weights import Weights
 
 
 def load(weights: Weights, device: torch.device) -> Network:
-    """Layers ``present`` (n, 80) and ``boxes`` (n, 100, 6: label or -1, x1, y1, x2, y2 in shares, score)."""
+    """Layer ``present`` (n, 80), and where a layout is scored ``boxes``.
+
+    Those are (n, 100, 6): label or -1, x1, y1, x2, y2 in shares of the sides, score.
+    """
     return hugging_face.detector(weights.find("detr-r50"), ("detr",), "softmax", device)

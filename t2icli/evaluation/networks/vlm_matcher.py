@@ -14,7 +14,7 @@ SHUFFLED = "_shuffled"  # after a level: the score with another picture's captio
 
 def load(weights: Weights, device: torch.device) -> Network:
     """Vectors as a DAMSM gives them, and scores (n,) of pictures with their own and with another caption."""
-    return matchers.load("vlm", weights, device, layers)
+    return matchers.load("vlm", weights, device, layers, pairs=True)
 
 
 def layers(matcher: Matcher, view: View) -> Layers:

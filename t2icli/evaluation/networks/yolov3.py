@@ -11,5 +11,8 @@ SIZE = 256  # SOA's authors override the cfg's size
 
 
 def load(weights: Weights, device: torch.device) -> Network:
-    """Layers ``present`` (n, 80) and ``boxes`` (n, 100, 6: label or -1, x1, y1, x2, y2 in shares, score)."""
+    """Layer ``present`` (n, 80), and where a layout is scored ``boxes``.
+
+    Those are (n, 100, 6): label or -1, x1, y1, x2, y2 in shares of the sides, score.
+    """
     return darknet.detector(weights.find("yolov3"), yolov3(SIZE), "yolov3", device, {})

@@ -33,16 +33,17 @@ class Grid:
     captions: Sequence[str]  # n
 
 
-def write_report(folder: Path, results: Sequence[Document], grids: Sequence[Grid]) -> Path:
-    """Write ``folder/report.html`` and return its path.
+def write_report(page_path: Path, results: Sequence[Document], grids: Sequence[Grid]) -> Path:
+    """Write a page and return its path.
 
     results: pairs of a result's JSON file and what it holds. The page shows the newest by its ``utc``, the last of
-    several of one second, and lists the others.
+    several of one second, and lists the others with links to pages of their own, where they have such.
     grids: pictures of the newest result.
     Raises UserError when there are no results.
     """
     if not results:
-        raise UserError(f"{folder}: no results to report; t2i evaluate writes them")
+        raise UserError(f"{page_path.parent}: no results to report; t2i evaluate writes them")
+    folder = page_path.parent
     oldest_first = sorted(results, key=lambda one: str(one[1]["utc"]))
     *earlier, (path, result) = oldest_first
     sections = (
@@ -59,8 +60,8 @@ def write_report(folder: Path, results: Sequence[Document], grids: Sequence[Grid
         main=join(*filter(None, sections), between="\n"),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.html", whole)
-    return folder / "report.html"
+    write_text(page_path, whole)
+    return page_path
 
 
 def header(folder: Path, path: Path, result: Mapping[str, Any]) -> Html:
@@ -161,12 +162,18 @@ def earlier_results(folder: Path, earlier: Sequence[Document]) -> Html:
             tag("th", result["utc"], scope="row"),
             tag("td", result["protocol"]),
             tag("td", headlines(result)),
-            tag("td", link(folder, path)),
+            tag("td", link(folder, path), *own_page(folder, path)),
         )
         for path, result in earlier
     ]
     columns = ["When", "Protocol", "Scores", "Result"]
     return join(tag("h2", "Earlier results"), table(columns, body, "Newest first, not ranked"))
+
+
+def own_page(folder: Path, path: Path) -> list[Html]:
+    """A link to the page of an older result, if it has one."""
+    page_path = path.with_suffix(".html")
+    return [join(", "), link(folder, page_path)] if page_path.is_file() else []
 
 
 def headlines(result: Mapping[str, Any]) -> Html:

@@ -182,9 +182,9 @@ def test_a_cfg_beside_the_weights(tmp_path):
     assert network.facts["cfg"]["file"] == "tiny-0.5.cfg"
     assert len(network.facts["cfg"]["sha256"]) == 64
     images = torch.randint(0, 256, (3, 3, 50, 50)).byte()
-    layers = network.layers(View(images))
+    layers = network.layers(View(images, layout=True))
     assert {name: tuple(layer.shape) for name, layer in layers.items()} == {"present": (3, 80), "boxes": (3, 100, 6)}
-    alone = network.layers(View(images[2:]))
+    alone = network.layers(View(images[2:], layout=True))
     assert torch.equal(layers["present"][2:], alone["present"])
     torch.testing.assert_close(layers["boxes"][2:], alone["boxes"], rtol=1e-4, atol=1e-4)
 
@@ -217,7 +217,7 @@ def test_yolov3_looks_at_256_pixels(tmp_path):
     path.unlink()  # 248 MB
     assert (network.facts["network"], network.facts["resize"]) == ("yolov3@0.5", "pil-bilinear-256")
     assert network.facts["weights"]["published"] is False
-    layers = network.layers(View(torch.randint(0, 256, (1, 3, 256, 256)).byte()))
+    layers = network.layers(View(torch.randint(0, 256, (1, 3, 256, 256)).byte(), layout=True))
     assert layers["present"].shape == (1, 80)
     assert 0 < layers["present"].sum() < 80
     assert torch.isfinite(layers["boxes"]).all()

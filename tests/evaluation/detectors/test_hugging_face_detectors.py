@@ -143,7 +143,7 @@ def test_detections_are_those_of_the_processor(module, folders):
         outputs = model(**processor(theirs, return_tensors="pt"))
     expected = processor.post_process_object_detection(outputs, threshold=0.5)
 
-    layers = network.layers(View(images))
+    layers = network.layers(View(images, layout=True))
     assert layers["present"].shape == (3, 80)
     assert layers["boxes"].shape == (3, 100, 6)
     total = 0
@@ -172,9 +172,9 @@ def best_of_each_box(result, id2label):
 def test_an_image_does_not_depend_on_its_neighbours(module, folders):
     network = load(module, folders[module])
     images = pictures(count=4)
-    together = network.layers(View(images))
+    together = network.layers(View(images, layout=True))
     for index in range(4):
-        alone = network.layers(View(images[index : index + 1]))
+        alone = network.layers(View(images[index : index + 1], layout=True))
         assert torch.equal(alone["present"][0], together["present"][index])
         torch.testing.assert_close(alone["boxes"][0], together["boxes"][index], rtol=1e-3, atol=1e-4)
 
@@ -203,7 +203,8 @@ def test_the_old_form_of_a_processors_settings(folders, tmp_path):
     network = load(detr, folder)
     assert network.facts["resize"] == "pil-bilinear-short-80-long-133"
     assert torch.equal(
-        network.layers(View(pictures()))["boxes"], load(detr, folders[detr]).layers(View(pictures()))["boxes"]
+        network.layers(View(pictures(), layout=True))["boxes"],
+        load(detr, folders[detr]).layers(View(pictures()))["boxes"],
     )
 
 

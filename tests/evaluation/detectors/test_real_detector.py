@@ -42,7 +42,7 @@ def layers(shared, photographs):
     weights = Weights([f"darknet={shared / 'data/darknet/yolo-fastest-1.1-xl.weights'}"])
     network = darknet.load(weights, torch.device("cpu"))
     assert network.facts["network"] == "yolo-fastest-1.1-xl@0.5"
-    found = [network.layers(View(batch)) for batch in photographs[0].split(8)]
+    found = [network.layers(View(batch, layout=True)) for batch in photographs[0].split(8)]
     return {name: torch.cat([part[name] for part in found]) for name in ("present", "boxes")}
 
 

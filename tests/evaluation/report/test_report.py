@@ -140,7 +140,7 @@ def stored(folder, *documents):
 
 
 def page_of(folder, *documents, grids=()):
-    path = write_report(folder, stored(folder, *documents), grids)
+    path = write_report(folder / "report.html", stored(folder, *documents), grids)
     assert path == folder / "report.html"
     text = path.read_text(encoding="utf-8")
     return Page(text), text
@@ -319,7 +319,9 @@ def test_large_pictures_shrink_with_their_shape_kept(tmp_path):
 
 def test_a_picture_without_a_caption_is_an_error(tmp_path):
     with pytest.raises(ValueError):
-        write_report(tmp_path, stored(tmp_path, result()), [Grid("Generated", pictures(2), ["only one"])])
+        write_report(
+            tmp_path / "report.html", stored(tmp_path, result()), [Grid("Generated", pictures(2), ["only one"])]
+        )
 
 
 def test_hostile_text_stays_text(tmp_path):
@@ -356,13 +358,21 @@ def test_all_links_are_relative_and_lead_to_the_results(tmp_path):
     other.mkdir()
     (other / odd).write_text(json.dumps(result()), encoding="utf-8")
     results = [*inside, (other / odd, result())]
-    write_report(folder, results, [])
+    write_report(folder / "report.html", results, [])
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     links = [element[1]["href"] for element in page.all("a")]
     reached = [(folder / urllib.parse.unquote(link)).resolve() for link in links]
     assert all(link.startswith("./") for link in links)
     assert reached == [inside[1][0], other / odd, inside[0][0]], "the newest first, then older ones"
     assert all(path.is_file() for path in reached)
+
+
+def test_older_results_lead_to_their_own_pages(tmp_path):
+    first, second = stored(tmp_path, result(utc="2026-01-01T00:00:00Z"), result(utc="2026-01-03T00:00:00Z"))
+    write_report(first[0].with_suffix(".html"), [first], [])
+    page = Page(write_report(tmp_path / "report.html", [first, second], []).read_text(encoding="utf-8"))
+    links = [urllib.parse.unquote(element[1]["href"]) for element in page.all("a")]
+    assert links == ["./coco14-30k 1#.json", "./coco14-30k 0#.json", "./coco14-30k 0#.html"]
 
 
 def test_the_newest_is_shown_and_older_ones_are_listed(tmp_path):
@@ -394,5 +404,5 @@ def test_a_page_says_how_it_was_measured(tmp_path):
 
 def test_no_results_is_a_mistake(tmp_path):
     with pytest.raises(UserError, match=r"eval: no results to report; t2i evaluate writes them"):
-        write_report(tmp_path / "eval", [], [])
+        write_report(tmp_path / "eval" / "report.html", [], [])
     assert not (tmp_path / "eval").exists()
