@@ -69,6 +69,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             found = {name: content[name] for name in ("mu", "sigma")}
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as fault:
         raise DataError(f"{path}: cannot be read as an .npz file of statistics ({fault}); should hold {FORM}") from None
+    if not all(isinstance(array, np.ndarray) for array in found.values()):  # NumPy hands on what is no array as bytes
+        raise DataError(f"{path}: cannot be read as an .npz file of statistics (no arrays); should hold {FORM}")
     other = [f"{name} of {array.dtype}" for name, array in found.items() if array.dtype.kind not in "fiu"]
     if other:
         raise DataError(f"{path}: holds {' and '.join(other)}; should be numbers: {FORM}")

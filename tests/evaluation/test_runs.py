@@ -5,8 +5,13 @@ import json
 import pytest
 from small_shards import StandInRun, pictures, save, write_shards
 
+from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
+from t2icli.evaluation import protocol as protocols
+from t2icli.evaluation.captions import draw
+from t2icli.recipe_files import Change
 from t2icli.scoring import runs
+from t2icli.scoring.comparison import compare
 from t2icli.scoring.request import Request
 from t2icli.scoring.score import score
 from t2icli.storage import sha256
@@ -73,10 +78,50 @@ def test_against_other_real_images(run, inception, tmp_path):
 
 
 def test_against_other_shards_also_takes_their_captions(run, inception, tmp_path):
-    other = write_shards(tmp_path / "other", counts=(12,), dataset="coco")
-    result = score(request(run, inception, against=other, seeds=1))
+    other = write_shards(tmp_path / "other", counts=(12,), dataset="cub")
+    result = score(request(run, inception, against=other, seeds=1, protocol="coco14-30k"))
     assert result["real"]["path"] == result["generated"]["captions"]["from"] == str(other)
-    assert "real images with dataset 'coco' instead of 'scenes'" in result["deviations"]
+    assert "real images with dataset 'cub' instead of 'coco'" in result["deviations"]
+
+
+def test_foreign_data_are_no_scenes(run, tmp_path):
+    """The recogniser of scenes has never seen an emoji, nor a photograph."""
+    run.recipe.data.values["shards"] = write_shards(tmp_path / "emoji", dataset="folder")
+    with pytest.raises(
+        DataError, match=r"protocol scenes-2k: its networks judge pictures of the data set scenes alone"
+    ):
+        score(Request(run.folder, samples=9, seeds=1))
+    given = {"samples": 9, "seeds": 1, "protocol": "coco14-30k", "metrics": ["fd-scenes", "scenes-right", "soa-scenes"]}
+    for entry in score(Request(run.folder, **given))["metrics"].values():
+        assert "judges pictures of the data set scenes alone, and these are of folder" in entry["reason"]
+    with pytest.raises(DataError, match="these are of cub"):
+        score(Request(run.folder, write_shards(tmp_path / "cub", dataset="cub"), samples=9, seeds=1))
+
+
+def test_changed_keys_of_the_recipe_are_recorded_and_starred(run):
+    plain = score(Request(run.folder, samples=9, seeds=1, metrics=["fd-scenes"]))
+    run.changes = {"data.shards": Change("a", "b", harmless=True), "model.channels": Change(8, 4, harmless=False)}
+    result = score(Request(run.folder, samples=9, seeds=1, metrics=["fd-scenes"]))
+    assert result["target"]["overrides"]["model.channels"] == {"from": 8, "to": 4, "harmless": False}
+    assert result["target"]["overrides"]["data.shards"]["harmless"]
+    assert result["deviations"][0] == "model.channels of the run's recipe is 4 instead of 8 (--set)"
+    assert not any("data.shards" in one for one in result["deviations"])
+    assert plain["target"]["overrides"] == {}
+
+
+def test_a_run_and_a_folder_of_its_pictures_may_be_compared(run, tmp_path):
+    """Identical pictures for identical captions, whatever order the files have and whoever wrote them."""
+    ours = score(Request(run.folder, samples=9, seeds=1, metrics=["fd-scenes"]))
+    split = ShardFolder(run.recipe.data.shards, "val")
+    texts = draw(split, protocols.load("scenes-2k").captions.model_copy(update={"count": 9}))
+    drawn = run.generate_from_shards(split, [(one.image, one.which) for one in texts], range(9), 0)
+    theirs = save(tmp_path / "theirs", drawn.flip(0))
+    lines = [{"file": f"{8 - number:03}.png", "caption": one.text} for number, one in enumerate(texts)]
+    (theirs / "captions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    score(Request(theirs, run.recipe.data.shards, protocol="scenes-2k", samples=9, metrics=["fd-scenes"]))
+    row = compare(run.folder, tmp_path / "scores" / "theirs")["metrics"]["fd-scenes"]
+    assert ours["metrics"]["fd-scenes"]["value"] == pytest.approx(row["b"], abs=1e-6)
+    assert (row["comparable"], row["reasons"], row["remarks"]) == (True, [], [])
 
 
 def test_protocol_without_captions_is_no_protocol_for_runs(run, inception):

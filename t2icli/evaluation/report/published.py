@@ -72,6 +72,7 @@ DETECTOR = "soa[yolov3@0.5]"
 UNKNOWN_DETECTOR = "the row does not say which detector, image size and threshold it used"
 SAME_DETECTOR = "same detector, image size, threshold and caption lists; the pictures' noise was never published"
 MASK_R_CNN = "another detector, and pictures in which it found nothing were left out of the count, which inflates it"
+PEOPLE = "people were asked, which nothing here does"
 OWN_ENCODER = "the encoder is the one that the system was trained with, and mismatched captions could repeat"
 MEASURES = {
     "FID (TF)": Measure(
@@ -117,6 +118,8 @@ MEASURES = {
     "R-precision (k=2, %)": Measure(None, never=OWN_ENCODER),
     "R-precision (k=3, %)": Measure(None, never=OWN_ENCODER),
     "R-precision (independent encoder, %)": Measure(None, never="its encoder was never published"),
+    "Human preference (image quality, %)": Measure(None, never=PEOPLE),
+    "Human preference (image-text alignment, %)": Measure(None, never=PEOPLE),
     "SOA-C (Mask R-CNN, %)": Measure(None, never=MASK_R_CNN),
     "SOA-I (Mask R-CNN, %)": Measure(None, never=MASK_R_CNN),
 } | {
