@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from t2icli.documents import HEAD, read_bytes, what_is
 from t2icli.errors import DataError
 
+SIZE_LIMIT = 1 << 30  # bytes; COCO's captions.pickle, the largest of them, is well below a tenth of it
 BEYOND_ASCII = re.compile(rb"\\x[89a-fA-F]")  # the beginning of such a letter's escape; its second digit follows
 PLAIN = "biufcSU"  # numpy's letters for truth values, numbers and strings
 
@@ -102,15 +104,13 @@ class PlainUnpickler(pickle.Unpickler):
 
 def read_pickle(path: Path, encoding: str = "latin1") -> Any:
     """The content of a pickle file; strings of Python 2 are read in ``encoding``."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+    data = read_bytes(path, SIZE_LIMIT)
     try:
         look_over(data)
         return PlainUnpickler(io.BytesIO(data), encoding=encoding).load()
     except Exception as fault:  # a damaged pickle raises whatever its bytes happen to mean
-        reason = str(fault) or type(fault).__name__
+        other = None if data.startswith(b"\x80") else what_is(data[:HEAD])
+        reason = other or str(fault) or type(fault).__name__
         raise DataError(
             f"{path}: refused: {reason}; a pickle of plain lists, tables, strings and numpy arrays is expected, and "
             "nothing else is opened, because it could run code"

@@ -16,9 +16,10 @@ from typing import Any
 
 from t2icli import registry
 from t2icli.console import progress
-from t2icli.errors import EnvironmentFault, UserError
+from t2icli.errors import DataError, EnvironmentFault, UserError
 from t2icli.known_weights import KNOWN, Known, Model, Published
 from t2icli.storage import sha256
+from t2icli.tensor_files import read_tensors
 
 SECONDS_TO_ANSWER = 10.0  # a machine without network should say so soon
 CHUNK = 1 << 20
@@ -253,10 +254,10 @@ def load(found: Found) -> dict[str, Any]:
     import torch
 
     try:
-        content = torch.load(found.path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises whatever the damage happens to cause
-        reason = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-        raise EnvironmentFault(f"{found.path}: cannot be read as PyTorch weights: {reason}") from None
+        content = read_tensors(found.path)
+    except DataError as fault:
+        what = str(fault).removeprefix(f"{found.path}: ")
+        raise EnvironmentFault(f"{found.path}: cannot be read as PyTorch weights of {found.name}: {what}") from None
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise EnvironmentFault(f"{found.path}: should hold a state dict (names and tensors) of {found.name}")
     return content

@@ -1,12 +1,13 @@
 """Small files are read in one way: bounded, checked, refused in words."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from t2icli.documents import read_document, read_json, read_text, read_toml, what_is
+from t2icli.documents import read_document, read_json, read_text, read_toml, what_file_is, what_is
 from t2icli.errors import DataError
 
 
@@ -71,5 +72,46 @@ def test_toml_is_refused_in_words(tmp_path: Path, content: str) -> None:
         read_toml(tmp_path / "r.toml")
 
 
-def test_what_tells_nothing_is_not_guessed() -> None:
-    assert what_is(b"PK\x03\x04") is None
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"PK\x03\x04", "a zip archive"),
+        (struct.pack("<Q", 40) + b'{"a": 1', "a safetensors file"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x89PNG\r\n\x1a\n", "a picture (PNG)"),
+        (b"\xff\xd8\xff\xe0", "a picture (JPEG)"),
+        (b"RIFF\0\0\0\0WEBP", "a picture (WebP)"),
+        (b"\x1f\x8b\x08", "compressed by gzip"),
+        (bytes(257) + b"ustar", "a tar archive"),
+        (struct.pack("<iii", 4, 1, 3) + b"V 1", "a Torch7 file"),
+        (b"\x80\x02}q\0", "a pickle"),
+        (b"\n <HTML>", "a web page"),
+        (b"version https://hawser.github.com/spec/v1\n", "a Git LFS pointer"),
+    ],
+)
+def test_what_a_file_is(tmp_path: Path, head: bytes, what: str) -> None:
+    assert what in (what_is(head) or "")
+    (tmp_path / "file").write_bytes(head)
+    assert what in what_file_is(tmp_path / "file")
+
+
+def test_what_tells_nothing_is_not_guessed(tmp_path: Path) -> None:
+    for content, said in (
+        (b"oops", "a text that begins with 'oops'"),
+        ("ä".encode() * 300, "a text that begins with 'ääää"),
+        (b"\x01\x02\xfe\xff", "of no kind that is known here; its first bytes are 01 02 fe ff"),
+    ):
+        assert what_is(content) is None
+        (tmp_path / "file").write_bytes(content)
+        assert said in what_file_is(tmp_path / "file")
+
+
+def test_json_is_what_can_be_written_again(tmp_path: Path) -> None:
+    for text, said in (
+        ('{"a": "\\ud800"}', "half of a letter"),
+        ('{"a": 1e999}', "larger than any number can be"),
+        ('{"a": Infinity}', "Infinity is no number"),
+    ):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(DataError, match=said):
+            read_json(tmp_path / "a.json")

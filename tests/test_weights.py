@@ -6,6 +6,7 @@ from subprocess import run
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from t2icli import weights
 from t2icli.errors import EnvironmentFault, UserError
@@ -175,12 +176,27 @@ def test_loading_runs_no_code(tiny, tmp_path, capsys):
     assert "code of a weights file was run" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"text", pickle.dumps([1, 2], protocol=2)])
-def test_loading_what_is_no_weights_file(tiny, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"hello", "a text that begins with 'hello'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "a Git LFS pointer"),
+        (pickle.dumps([1, 2], protocol=2), "a pickle"),
+    ],
+)
+def test_loading_what_is_no_weights_file(tiny, tmp_path, content, what):
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
-    with pytest.raises(EnvironmentFault, match=r"bad.pth: (cannot be read as PyTorch weights|should hold)"):
+    with pytest.raises(EnvironmentFault, match=f"bad.pth: cannot be read as PyTorch weights of tiny: .*{what}"):
         weights.load(Weights([f"tiny={path}"]).find("tiny"))
+
+
+def test_weights_may_be_safetensors(tiny, tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "own.safetensors")
+    assert torch.equal(
+        weights.load(Weights([f"tiny={tmp_path / 'own.safetensors'}"]).find("tiny"))["weight"], torch.ones(2)
+    )
 
 
 def test_loading_something_else_than_a_state_dict(tiny, tmp_path):

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from t2icli.data.manifest import TextIdentity
 from t2icli.data.text import collate_tokens
-from t2icli.errors import EnvironmentFault, RecipeError
+from t2icli.documents import Document, checked, read_json
+from t2icli.errors import DataError, EnvironmentFault, RecipeError
+from t2icli.hub_folders import check_folder
 from t2icli.storage import sha256
 
 BUNDLED = {"scenes-bert": Path(__file__).parent.parent / "assets" / "scenes-bert"}
@@ -23,6 +26,17 @@ FILES = ("config.json", "vocab.txt", "tokenizer.json", "tokenizer_config.json", 
 CAPTIONS_AT_ONCE = 64
 SECONDS_TO_REACH_HUB = 5.0
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Sizes(Document):
+    """What config.json must say at least, and within what bounds: memory is asked for by these numbers."""
+
+    hidden_size: int = Field(768, ge=1, le=1 << 14)
+    num_hidden_layers: int = Field(12, ge=1, le=1 << 10)
+    num_attention_heads: int = Field(12, ge=1, le=1 << 10)
+    intermediate_size: int = Field(3072, ge=1, le=1 << 17)
+    max_position_embeddings: int = Field(512, ge=1, le=1 << 20)
+    vocab_size: int = Field(30522, ge=1, le=1 << 22)
 
 
 @dataclass(frozen=True)
@@ -159,11 +173,20 @@ class BertEncoder:
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-        values, _ = BertConfig.get_config_dict(self.folder)
-        kind = values.get("model_type", "bert")
-        if kind != "bert":
-            raise RecipeError(f"text.model: {self.folder / 'config.json'} is a {kind!r} model; a 'bert' is needed")
-        config = BertConfig.from_dict(values)
+        path = self.folder / "config.json"
+        try:
+            values = read_json(path)
+            kind = values.get("model_type", "bert")
+            if kind != "bert":
+                raise RecipeError(f"text.model: {path} is a {kind!r} model; a 'bert' is needed")
+            checked(values, Sizes, str(path))
+            config = BertConfig.from_dict(values)
+        except RecipeError:
+            raise
+        except DataError as fault:
+            raise EnvironmentFault(str(fault)) from None
+        except Exception as fault:  # transformers raises types of its own for values that it does not expect
+            raise EnvironmentFault(f"{path}: is no configuration of a BERT: {first_line(fault)}") from None
         if self.max_tokens > config.max_position_embeddings:
             raise RecipeError(
                 f"text.max_tokens: {self.max_tokens} is more than the {config.max_position_embeddings} "
@@ -174,7 +197,10 @@ class BertEncoder:
     def _load_tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.folder)
+        try:
+            return AutoTokenizer.from_pretrained(self.folder)
+        except Exception as fault:  # tokenizers raises types of its own for a damaged file
+            raise EnvironmentFault(f"{self.folder}: its tokenizer cannot be loaded: {first_line(fault)}") from None
 
     def _tokenizer_hash(self) -> str:
         """Of the vocabulary in order, and of whether capitals count."""
@@ -191,6 +217,7 @@ def find_model(model: str) -> tuple[Path, str]:
         lacks = lacking(folder)
         if lacks:
             raise EnvironmentFault(f"{folder}: lacks {' and '.join(lacks)}; {LAYOUT}")
+        check_folder(folder)
         return folder, "folder"
     if model in BUNDLED or model.startswith(("/", ".", "~")) or model.count("/") > 1:
         raise EnvironmentFault(
@@ -198,6 +225,11 @@ def find_model(model: str) -> tuple[Path, str]:
         )
     snapshot = download(model)
     return snapshot, snapshot.name
+
+
+def first_line(fault: Exception) -> str:
+    """What a library says, without its advice."""
+    return next(iter(str(fault).strip().splitlines()), type(fault).__name__)[:300]
 
 
 LAYOUT = (

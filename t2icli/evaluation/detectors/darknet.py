@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from t2icli.documents import HEAD, opened, what_is
 from t2icli.errors import DataError
 from t2icli.evaluation.detectors.candidates import OBJECTNESS, candidates_of, present, strongest
 from t2icli.evaluation.detectors.darknet_config import (
@@ -154,12 +155,11 @@ def read_weights(path: Path, config: Config) -> list[Parameters]:
 
 def read_floats(path: Path, config: Config) -> NDArray[np.float32]:
     """All float32 of a file after its header, as many as the network has."""
-    content = path.read_bytes()
-    if content[:200].lstrip().startswith(b"<"):
-        raise DataError(
-            f"{path}: begins like a page of the web ({content[:40].strip()!r}), so the download failed; "
-            "it should be a Darknet file of weights: fetch it again"
-        )
+    with opened(path) as file:
+        content = file.read()
+    found = what_is(content[:HEAD])
+    if found is not None:
+        raise DataError(f"{path}: should be a Darknet file of weights: {found}")
     if len(content) < 12:
         raise DataError(f"{path}: {len(content)} bytes, too short for the header of a Darknet file of weights")
     major, minor, _ = np.frombuffer(content, "<i4", 3)

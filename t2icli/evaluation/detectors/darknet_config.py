@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
+from t2icli.documents import HEAD, read_bytes, what_is
 from t2icli.errors import DataError, EnvironmentFault
 
 
@@ -97,6 +98,8 @@ IDLE = {
     "yolo": "jitter ignore_thresh truth_thresh random resize iou_thresh iou_loss iou_normalizer cls_normalizer "
     "obj_normalizer nms_kind beta_nms max_delta label_smooth_eps",
 }
+MOST = 65_536  # of anything that is counted; no detector comes near, and memory is asked for by these numbers
+LARGEST = 8_192  # pixels a side
 ACTIVATIONS = ("linear", "leaky", "relu", "relu6", "mish", "swish", "logistic")
 
 
@@ -145,11 +148,11 @@ class Section:
         """A value that is one number."""
         return self.only(key, self.numbers(key, str(default)))
 
-    def integer(self, key: str, default: int | None = None, least: int = 0) -> int:
+    def integer(self, key: str, default: int | None = None, least: int = 0, most: int = MOST) -> int:
         """A value that is one whole number."""
         number = self.only(key, self.integers(key, None if default is None else str(default)))
-        if number < least:
-            raise self.fault(key, f"should be at least {least}")
+        if not least <= number <= most:
+            raise self.fault(key, f"should be at least {least}" if number < least else f"should be at most {most:,}")
         return int(number)
 
     def only(self, key: str, numbers: tuple[float, ...]) -> float:
@@ -179,7 +182,11 @@ def read(path: Path) -> Config:
             f"{path}: there is no such file; Darknet weights say nothing of their layers: put the cfg that belongs to "
             "them beside them under the same name, with the ending .cfg"
         )
-    return parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    content = read_bytes(path)
+    found = what_is(content[:HEAD])
+    if found is not None:
+        raise DataError(f"{path}: should be a Darknet cfg: {found}")
+    return parse(content.decode("utf-8", errors="replace"), str(path))
 
 
 def parse(text: str, source: str) -> Config:
@@ -189,7 +196,8 @@ def parse(text: str, source: str) -> Config:
         found = f"begins with [{sections[0].name}]" if sections else "has no sections"
         raise DataError(f"{source}: {found}; a Darknet cfg should begin with [net]")
     net = sections[0]
-    channels, width, height = (net.integer(key, least=1) for key in ("channels", "width", "height"))
+    channels = net.integer("channels", least=1)
+    width, height = (net.integer(key, least=1, most=LARGEST) for key in ("width", "height"))
     layers = tuple(READERS[section.name](section, number) for number, section in enumerate(sections[1:]))
     for section in sections:
         section.finish()
@@ -268,7 +276,7 @@ def route(section: Section, number: int) -> Layer:
 
 def upsample(section: Section, number: int) -> Layer:
     """See ``Upsample``."""
-    return Upsample(section.integer("stride", 2, least=1))
+    return Upsample(section.integer("stride", 2, least=1, most=32))
 
 
 def maxpool(section: Section, number: int) -> Layer:

@@ -16,6 +16,7 @@ from t2icli.evaluation.caching import settings_of
 from t2icli.evaluation.detectors.candidates import padded
 from t2icli.evaluation.detectors.names import COCO_NAMES, labels_by_name
 from t2icli.evaluation.features import Layers, Network, View
+from t2icli.hub_folders import check_folder
 from t2icli.weights import Found
 
 PROBABILITY = 0.5
@@ -46,9 +47,9 @@ def detector(found: Found, model_types: Sequence[str], kind: Kind, device: torch
 
 def load_model(found: Found, model_types: Sequence[str]) -> Any:
     """The model with all its weights, float32; ``EnvironmentFault`` for another kind of model or missing weights."""
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForObjectDetection
 
+    check_folder(found.path)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(found.path, **local)
@@ -70,7 +71,9 @@ def load_model(found: Found, model_types: Sequence[str]) -> Any:
             f"{found.path}: this {found.name} needs a library that is not installed: {first_line(fault)}; a backbone "
             "of timm is one: install timm, or fetch the model's revision no_timm"
         ) from None
-    except (OSError, ValueError, RuntimeError, SafetensorError) as fault:
+    except EnvironmentFault:
+        raise
+    except Exception as fault:  # safetensors, torch and transformers raise types of their own for a damaged file
         raise EnvironmentFault(f"{found.path}: cannot be read as {found.name}: {first_line(fault)}") from None
     missing = sorted(map(str, [*facts["missing_keys"], *facts["mismatched_keys"]]))
     if missing:
@@ -89,7 +92,7 @@ def load_processor(found: Found) -> Any:
         processor = AutoImageProcessor.from_pretrained(
             found.path, backend="pil", local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError) as fault:
+    except Exception as fault:  # transformers raises types of its own for values that it does not expect
         raise EnvironmentFault(
             f"{found.path}: preprocessor_config.json, which says how images are resized, cannot be read: "
             f"{first_line(fault)}"

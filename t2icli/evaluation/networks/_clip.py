@@ -17,6 +17,7 @@ from torch import Tensor
 from t2icli.errors import EnvironmentFault
 from t2icli.evaluation.caching import settings_of
 from t2icli.evaluation.features import Layers, Network, View
+from t2icli.hub_folders import check_folder
 from t2icli.weights import Found, Weights
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels CLIP was trained on, RGB in 0..1
@@ -133,9 +134,10 @@ def check_files(folder: Path, name: str) -> None:
     ]
     if lacks:
         raise EnvironmentFault(f"{name}: {folder}: lacks {' and '.join(lacks)}; {LAYOUT}")
+    check_folder(folder)
     try:
         kind = PretrainedConfig.get_config_dict(folder)[0].get("model_type")
-    except (OSError, ValueError) as fault:
+    except Exception as fault:  # transformers raises types of its own for values that it does not expect
         raise EnvironmentFault(f"{folder / 'config.json'}: cannot be read: {first_line(fault)}") from None
     if kind != "clip":
         raise EnvironmentFault(f"{folder / 'config.json'} is a {kind!r} model; {name} is a 'clip'")

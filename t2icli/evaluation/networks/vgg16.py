@@ -1,5 +1,7 @@
 """VGG-16 as torch-fidelity reads it for precision and recall: the second 4096-wide layer after its ReLU."""
 
+import io
+
 import torch
 from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 
@@ -25,10 +27,12 @@ def load(weights: pretrained.Weights, device: torch.device) -> Network:
 
 
 def extractor(found: pretrained.Found) -> torch.nn.Module:
-    """torch-fidelity's network with these weights, which it unpickles freely: so they are first read as tensors."""
-    pretrained.load(found)
+    """torch-fidelity's network with these weights, which it unpickles freely: so it is handed tensors, not the file."""
+    content = io.BytesIO()
+    torch.save(pretrained.load(found), content)
+    content.seek(0)
     try:
-        network: torch.nn.Module = FeatureExtractorVGG16("vgg16", LAYERS, feature_extractor_weights_path=found.path)
+        network: torch.nn.Module = FeatureExtractorVGG16("vgg16", LAYERS, feature_extractor_weights_path=content)
     except RuntimeError as fault:
         lines = str(fault).splitlines()
         raise EnvironmentFault(

@@ -57,7 +57,7 @@ def test_t22_one_float_more_or_less(tmp_path, floats, cause):
     [
         (
             b"\n<!DOCTYPE html><html>404 Not Found</html>" * 9,
-            "begins like a page of the web (b'<!DOCTYPE html><html>404",
+            "x.weights: should be a Darknet file of weights: it is a web page",
         ),
         (b"abc", "x.weights: 3 bytes, too short for the header of a Darknet file of weights"),
         (

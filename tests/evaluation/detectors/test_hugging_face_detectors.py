@@ -235,7 +235,10 @@ def change(path, **values):
         (name_other_classes, "the detector names 91 classes, and 80 of COCO's 80 are not among them: person, bicycle"),
         (name_another_kind, "config.json is that of a 'detr' model, and yolos-tiny should be 'yolos'"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "preprocessor_config.json, which says how"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"<html>" * 9), "cannot be read as yolos-tiny: "),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"<html>" * 9),
+            "should be a safetensors file: it is a web page",
+        ),
     ],
     ids=["tensor", "classes", "kind", "settings", "html"],
 )

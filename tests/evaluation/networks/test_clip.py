@@ -204,7 +204,7 @@ def test_damaged_and_other_files_are_refused(folder, tmp_path):
     place = copied(folder, tmp_path)
     whole = (place / "model.safetensors").read_bytes()
     (place / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    refused(place, "cannot be loaded as clip-vit-b-32")
+    refused(place, "model.safetensors: a safetensors file that is damaged or cut off")
     tensors = load_file(folder / "model.safetensors")
     tensors["visual_projection.weight"] = torch.zeros(7, 16)
     save_file(tensors, place / "model.safetensors", {"format": "pt"})
@@ -225,7 +225,9 @@ def test_a_tokenizer_of_another_model_is_refused(folder, tmp_path):
     (place / "vocab.json").write_text(json.dumps(vocabulary | {"surplus": len(vocabulary)}))
     refused(place, r"its tokenizer knows 197 tokens, and its text network 196; they should be of one model")
     (place / "vocab.json").write_text("no vocabulary")
-    refused(place, "its tokenizer cannot be loaded")
+    refused(place, "vocab.json: damaged, not valid JSON")
+    (place / "vocab.json").write_text('["a", "b"]')
+    refused(place, "vocab.json: should hold a table")
 
 
 def test_a_folder_of_another_kind_is_refused(folder, tmp_path):
@@ -233,7 +235,7 @@ def test_a_folder_of_another_kind_is_refused(folder, tmp_path):
     (place / "config.json").write_text(json.dumps({"model_type": "bert"}))
     refused(place, "config.json is a 'bert' model; clip-vit-b-32 is a 'clip'")
     (place / "config.json").write_text("{")
-    refused(place, "config.json: cannot be read")
+    refused(place, "config.json: damaged, not valid JSON")
 
 
 def test_fid_clip_equals_torch_fidelitys_distance():
