@@ -6,7 +6,6 @@ Files are opened so that nothing in them can run: tensors with torch's ``weights
 
 import json
 import secrets
-import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +17,20 @@ from torch import nn
 import t2icli
 from t2icli import registry
 from t2icli.console import say
+from t2icli.documents import read_head
 from t2icli.encoders._files import WEIGHTS as ENCODER_WEIGHTS
-from t2icli.encoders._files import save_encoder
+from t2icli.encoders._files import find_encoder, save_encoder
 from t2icli.encoders.words import import_released as import_words
-from t2icli.encoders.words import is_captions, is_text_encoder
+from t2icli.encoders.words import is_text_encoder, listed
 from t2icli.errors import DataError, UserError
 from t2icli.pickles import read_pickle
 from t2icli.reading import KEPT, MatcherReader
 from t2icli.recipe import Recipe
-from t2icli.recipe_files import found, kind_of, override, parse, read
-from t2icli.released import Imported, ImportedEncoder, Released, check_fit
+from t2icli.recipe_files import found, kind_of, merge, override, parse, read
+from t2icli.released import Imported, ImportedEncoder, Released, check_fit, generator_kinds, is_captions, said_of
 from t2icli.setting import Setting
 from t2icli.storage import sha256
+from t2icli.tensor_files import is_tensors, read_tensors
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import WEIGHTS, save_weights
 
@@ -49,34 +50,37 @@ def import_run(
     systems, encoders = (registry.available(f"t2icli.{room}") for room in ("systems", "encoders"))
     room = "t2icli.systems" if name in systems else "t2icli.encoders"
     if name not in systems + encoders:
-        raise UserError(f"import: there is no {name!r}; {registry.nearest(name, systems + encoders)}")
+        raise UserError(
+            f"import: there is no {name!r}; {registry.nearest(name, systems + encoders)}{understood(files)}"
+        )
     module = registry.load(room, name)
     if not hasattr(module, "import_released"):
-        raise UserError(f"import {name}: no released checkpoints of it are known")
-    opened = [Released(path, open_released(path)) for path in files]
+        raise UserError(f"import {name}: no released checkpoints of it are known{understood(files)}")
     folder = run or Path("runs") / f"{name}-imported" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder}: is not empty; choose another folder with --run")
+    opened = [Released(path, open_released(path)) for path in files]
     if room == "t2icli.encoders":
         return import_encoder(module.import_released(opened), folder, files)
     return import_system(name, opened, recipe, folder, overrides)
 
 
+def understood(files: Sequence[Path]) -> str:
+    """What files are, a line for each, where it is not known yet what they should be."""
+    lines = []
+    for path in files:
+        try:
+            lines.append(f"\n  {path}: {said_of(Released(path, open_released(path)))}")
+        except DataError as fault:
+            lines.append(f"\n  {fault}")
+    return "".join(lines)
+
+
 def open_released(path: Path) -> Any:
-    """The content of a file: tensors, containers and plain values; nothing in it is run."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.suffix in (".pickle", ".pkl"):
-        return read_pickle(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch raises whatever the damage happens to cause
-        lines = str(fault).strip().splitlines() or [type(fault).__name__]
-        packed = "a zip file that is no checkpoint: " if zipfile.is_zipfile(path) else ""
-        raise DataError(
-            f"{path}: cannot be opened as tensors and plain values ({packed}{lines[0]}); files that hold anything else "
-            "are refused, because opening them could run code"
-        ) from None
+    """The content of a file, whatever its name: tensors, containers and plain values; nothing in it is run."""
+    head = read_head(path)
+    plain = path.suffix in (".pickle", ".pkl") or head.startswith(b"\x80")
+    return read_pickle(path) if plain and not is_tensors(head) else read_tensors(path)
 
 
 # ---------------------------------------------------------------------------- encoders
@@ -105,16 +109,18 @@ def import_system(
     name: str, opened: Sequence[Released], recipe_name: str | None, folder: Path, overrides: Sequence[str]
 ) -> Path:
     """A generator, with the text encoder that it was trained with."""
-    words = [file for file in opened if is_text_encoder(file.content) or is_captions(file.content)]
-    imported: Imported = registry.load("t2icli.systems", name).import_released([f for f in opened if f not in words])
+    texts = [file for file in opened if is_text_encoder(file) or is_captions(file.content)]
+    others = [file for file in opened if file not in texts or generator_kinds(file)]
+    imported: Imported = registry.load("t2icli.systems", name).import_released(others)
     recipe = recipe_for(name, imported, recipe_name, overrides)
     system = registry.load("t2icli.systems", name).build(recipe.model, Setting(imported.image_size, imported.word_dim))
     for part, state in imported.networks.items():
         network: nn.Module = getattr(system, part)
         check_fit(network.state_dict(), state, f"{name}: {part}")
         network.load_state_dict(state)
-    reader = kept_reader(words, recipe, folder, imported.word_dim)
+    text = text_encoder_for(texts, opened, recipe, imported.word_dim)
     run_folder.create(folder, recipe)
+    reader = kept_reader(text, texts, recipe, folder)
     header = {"recipe": recipe.model_dump(mode="json", exclude_none=True), "text": reader.identity(), "images": 0}
     for part in imported.networks:
         save_weights(folder / WEIGHTS.with_name(f"{part}.safetensors"), getattr(system, part), header)
@@ -133,19 +139,54 @@ def recipe_for(name: str, imported: Imported, recipe_name: str | None, overrides
         raise UserError(f"--recipe {chosen}: is no recipe of {name}")
     if recipe_name is None:
         say(f"data and protocol as in the recipe {chosen}; another one is taken with --recipe")
-    text = {key: value for key, value in raw.get("text", {}).items() if key != "matcher"}
-    data = raw["data"] | {"image_size": imported.image_size}
-    return parse(raw | {"model": imported.model, "terms": {}, "data": data, "text": text}, str(path))
+    raw = merge(raw, {"data": {"image_size": imported.image_size}}) | {"model": imported.model, "terms": {}}
+    if matcher_in(overrides) is None and isinstance(raw.get("text"), dict):
+        # the recipe's own lies where training would have it; the files, or --set, say which one belongs here
+        raw["text"] = {key: value for key, value in raw["text"].items() if key != "matcher"}
+    return parse(raw, str(path))
 
 
-def kept_reader(words: Sequence[Released], recipe: Recipe, folder: Path, word_dim: int) -> MatcherReader:
-    """The text encoder from its released files, kept in the run as training keeps a matcher's."""
+def matcher_in(overrides: Sequence[str]) -> Any:
+    """The text encoder that the command line names, if it does."""
+    text = override({}, overrides).get("text")
+    return text.get("matcher") if isinstance(text, dict) else None
+
+
+def text_encoder_for(
+    texts: Sequence[Released], opened: Sequence[Released], recipe: Recipe, word_dim: int
+) -> ImportedEncoder | MatcherReader:
+    """What reads the captions of a generator: the text encoder in the files, or the matcher that ``--set`` names."""
+    matcher = recipe.text.matcher
+    wanted = f"the generator takes vectors of {word_dim} numbers"
+    if matcher is not None and texts:
+        raise UserError(f"{texts[0].path} and --set text.matcher={matcher}: two text encoders; give one of them")
+    if matcher is not None:
+        reader = MatcherReader(find_encoder(matcher), recipe.text.drawn_words, torch.device("cpu"))
+        if reader.dim != word_dim:
+            raise DataError(f"text.matcher: {matcher}: gives vectors of {reader.dim} numbers; {wanted}")
+        return reader
+    if not texts:
+        raise DataError(
+            f"{recipe.system}: no text encoder was given, and without the one that it was trained with a generator "
+            f"draws nothing; the files were understood as{listed(opened)}\nlacking: text_encoder*.pth and "
+            f"captions.pickle with its words (add both), or a matcher: --set text.matcher=RUN ({wanted})"
+        )
+    imported = import_words(texts)
+    if imported.model["dim"] != word_dim:
+        raise DataError(f"{texts[0].path}: gives vectors of {imported.model['dim']} numbers; {wanted}")
+    return imported
+
+
+def kept_reader(
+    text: ImportedEncoder | MatcherReader, texts: Sequence[Released], recipe: Recipe, folder: Path
+) -> MatcherReader:
+    """The text encoder, kept in the run as training keeps a matcher's."""
     kept = folder / WEIGHTS.with_name(KEPT)
-    write_encoder(kept, import_words(words), [file.path for file in words])
-    reader = MatcherReader(kept, recipe.text.drawn_words, torch.device("cpu"))
-    if reader.dim != word_dim:
-        raise DataError(f"{words[0].path}: gives vectors of {reader.dim} numbers; the generator takes {word_dim}")
-    return reader
+    if isinstance(text, ImportedEncoder):
+        write_encoder(kept, text, [file.path for file in texts])
+        return MatcherReader(kept, recipe.text.drawn_words, torch.device("cpu"))
+    text.keep(kept.parent)
+    return text
 
 
 def card(folder: Path, name: str, files: Sequence[Path], notes: Sequence[str]) -> None:

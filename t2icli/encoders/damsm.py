@@ -6,7 +6,6 @@ evaluation mode unless ``moving_statistics`` says otherwise; in the code its bat
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -20,9 +19,8 @@ from t2icli.encoders._base import EpochDecay, Losses, Matcher, Phase
 from t2icli.encoders._images import ImageEncoder
 from t2icli.encoders._retrieval import retrieval
 from t2icli.encoders._words import WordEncoder, WordsConfig
-from t2icli.errors import DataError
 from t2icli.losses.matching import sentence_losses, word_losses
-from t2icli.released import COUNTER, ImportedEncoder, Released, check_fit, renamed, state_in
+from t2icli.released import COUNTERS, ImportedEncoder, Released, check_fit, parts_of, renamed, the_one
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Weights
 
@@ -101,21 +99,14 @@ def import_released(files: Sequence[Released]) -> ImportedEncoder:
 
     The statistics of batch norm come from the file: they moved while the released matchers were trained.
     """
-    images = [file for file in files if is_image_encoder(file.content)]
-    words = words_encoder.import_released([file for file in files if file not in images])
-    if not images:
+    images = {file.path: parts_of(file, "emb_features.weight") for file in files}
+    words = words_encoder.import_released([f for f in files if not images[f.path] or words_encoder.is_text_encoder(f)])
+    if not any(images.values()):
         return words
-    if len(images) != 1:
-        raise DataError(f"damsm: one image encoder is imported; given: {', '.join(f.path.name for f in images)}")
-    file = images[0]
-    state = words.state | renamed(state_in(file.content, file.path), RENAMED)
+    part, notes = the_one([part for parts in images.values() for part in parts], "damsm: image encoder")
+    state = words.state | renamed(part.state, RENAMED)
     config = Config.model_validate(words.model)
     expected = DAMSM(config, words.vocabulary, None).state_dict()
-    state |= {name: torch.zeros_like(value) for name, value in expected.items() if name.endswith(COUNTER)}
-    check_fit(expected, state, f"{file.path} with {len(words.vocabulary.words):,} words")
-    return ImportedEncoder("damsm", words.model, words.vocabulary, state)
-
-
-def is_image_encoder(content: Any) -> bool:
-    """Whether a file holds the tensors of an image encoder."""
-    return isinstance(content, Mapping) and any(str(name).endswith("emb_features.weight") for name in content)
+    state |= {name: torch.zeros_like(value) for name, value in expected.items() if name.endswith(COUNTERS)}
+    check_fit(expected, state, f"{part} with {len(words.vocabulary.words):,} words")
+    return ImportedEncoder("damsm", words.model, words.vocabulary, state, [*words.notes, *notes])

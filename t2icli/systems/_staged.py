@@ -6,11 +6,10 @@ smoothing, sums over the stages, and mismatched pairs for the conditional answer
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +20,19 @@ from t2icli.nn.initialisation import orthogonal
 from t2icli.nn.stage_discriminators import ConditionalDiscriminator, StageDiscriminator
 from t2icli.nn.stages import PaddedWords, StagedGenerator
 from t2icli.recipe import Section, weight
-from t2icli.released import Imported, Released, Rules, State, check_fit, renamed, state_in
+from t2icli.released import (
+    Imported,
+    Part,
+    Released,
+    Rules,
+    State,
+    check_fit,
+    generator_kinds,
+    parts_of,
+    renamed,
+    said_of,
+    the_one,
+)
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses, System
 
@@ -163,58 +174,47 @@ DISCRIMINATOR_NAMES: Rules = (
     (r"^COND_DNET\.jointConv\.", "joint."),
     (r"^COND_DNET\.outlogits\.0\.", "conditional."),
 )
-OTHERS = {  # a tensor that only this kind of generator has
-    "h_net2.att.linear.weight": "MirrorGAN",
-    "h_net2.A.weight": "DM-GAN",
-    "h_net2.jointConv.0.weight": "StackGAN++",
-    "img_net.img.0.weight": "AttnDCGAN",
-}
+JUDGE = ("img_code_s16.0.weight", "COND_DNET.jointConv.0.weight")
 
 
 def import_staged(
-    kind: str, system: Callable[[StagedConfig, Setting], StagedSystem], files: Sequence[Released], rules: Rules
+    name: str,
+    kind: str,
+    system: Callable[[StagedConfig, Setting], StagedSystem],
+    files: Sequence[Released],
+    rules: Rules,
 ) -> Imported:
-    """``netG*.pth`` and, if given, all of ``netD*.pth``, told apart by the tensors in them."""
-    states = {file.path: state_in(file.content, file.path) for file in files}
-    generators = {path: state for path, state in states.items() if "ca_net.fc.weight" in state}
-    judges = {path: state for path, state in states.items() if "img_code_s16.0.weight" in state}
-    unknown = states.keys() - generators.keys() - judges.keys()
-    refuse_others(kind, states)
-    if unknown:
-        raise DataError(f"{min(unknown)}: is neither a generator nor a discriminator of {kind}: no such tensors in it")
-    if len(generators) != 1:
-        raise DataError(f"{kind}: one generator (netG*.pth) is imported; given: {len(generators)}")
-    ((path, state),) = generators.items()
-    config, setting = measured(state, path)
-    if judges:
-        first_widths = {int(judge["img_code_s16.0.weight"].shape[0]) for judge in judges.values()}
+    """``netG*.pth`` and, if given, all of ``netD*.pth``, told apart by the tensors in them.
+
+    ``kind`` is what ``released.KINDS`` calls the system's generators.
+    """
+    generators = {file.path: parts_of(file, "ca_net.fc.weight") for file in files}
+    judges = {file.path: parts_of(file, *JUDGE) for file in files}
+    for file in files:
+        found = generator_kinds(file)
+        if found and found[0] != kind:
+            raise DataError(f"{file.path}: is {found[0]}; wanted for {name} is {kind}")
+        if not generators[file.path] and not judges[file.path]:
+            raise DataError(f"{file.path}: is neither a generator nor a discriminator of {name}, but {said_of(file)}")
+    part, notes = the_one([part for parts in generators.values() for part in parts], f"{name}: generator (netG*.pth)")
+    every = [judge for parts in judges.values() for judge in parts]
+    config, setting = measured(part.state, part)
+    if every:
+        first_widths = {int(judge.state[JUDGE[0]].shape[0]) for judge in every}
         config = config.model_copy(update={"discriminator_channels": max(first_widths)})
     with torch.device("meta"):  # names and shapes are all that is compared
         built = system(config, setting)
-    networks = {"generator": renamed(state, rules)}
-    check_fit(built.generator.state_dict(), networks["generator"], str(path))
-    notes = []
-    if judges:
-        networks["discriminator"] = all_judges(judges, built)
+    networks = {"generator": renamed(part.state, rules)}
+    check_fit(built.generator.state_dict(), networks["generator"], str(part))
+    if every:
+        networks["discriminator"] = all_judges(every, built)
     else:
         notes.append("no discriminator was given; drawing and scoring need none")
     model = config.model_dump(mode="json", exclude={"adversarial", "kl_weight", "padded_words"})
     return Imported(model, networks, setting.image_size, setting.word_dim, notes)
 
 
-def refuse_others(kind: str, states: dict[Path, State]) -> None:
-    """Name what a generator of another system is."""
-    for path, state in states.items():
-        for name, other in OTHERS.items():
-            if name in state and other.lower() != kind:
-                raise DataError(f"{path}: is a generator of {other} (it has {name}), not of {kind}")
-    mine = [name for name, other in OTHERS.items() if other.lower() == kind]
-    for path, state in states.items():
-        if mine and "ca_net.fc.weight" in state and mine[0] not in state:
-            raise DataError(f"{path}: is no generator of {kind}: it lacks {mine[0]}")
-
-
-def measured(state: State, path: Path) -> tuple[StagedConfig, Setting]:
+def measured(state: State, part: Part) -> tuple[StagedConfig, Setting]:
     """Sizes that a generator's tensors tell."""
     last = "img_net.img.0.weight" if "img_net.img.0.weight" in state else "img_net1.img.0.weight"
     try:
@@ -226,27 +226,30 @@ def measured(state: State, path: Path) -> tuple[StagedConfig, Setting]:
             noise_dim=state["h_net1.fc.0.weight"].shape[1] - condition_dim,
             condition_dim=condition_dim,
         )
+        word_dim = int(state["ca_net.fc.weight"].shape[1])
     except KeyError as lacking:
-        raise DataError(f"{path}: is no generator in stages: it lacks {lacking}") from None
+        raise DataError(f"{part}: is no generator in stages: it lacks {lacking}") from None
+    except (IndexError, ValidationError):  # a tensor of too few dimensions, or sizes that no network can have
+        raise DataError(f"{part}: is no generator in stages: its tensors have no sizes that fit together") from None
     doublings = len({name.split(".")[1] for name in state if name.startswith("h_net1.upsample")})
-    return config, Setting(4 << doublings + config.stages - 1, state["ca_net.fc.weight"].shape[1])
+    return config, Setting(4 << doublings + config.stages - 1, word_dim)
 
 
-def all_judges(judges: dict[Path, State], built: StagedSystem) -> State:
+def all_judges(judges: Sequence[Part], built: StagedSystem) -> State:
     """The discriminators of all sizes as one state; their size is told by how often they halve."""
     joined: State = {}
-    owners: dict[int, Path] = {}
-    for path, state in judges.items():
-        halvings = 4 + ("img_code_s32.0.weight" in state) + ("img_code_s64.0.weight" in state)
+    owners: dict[int, Part] = {}
+    for judge in judges:
+        halvings = 4 + ("img_code_s32.0.weight" in judge.state) + ("img_code_s64.0.weight" in judge.state)
         size = 4 << halvings
         if size not in built.sizes:
-            raise DataError(f"{path}: judges images of {size} px, and the generator draws {built.sizes}")
+            raise DataError(f"{judge}: judges images of {size} px, and the generator draws {built.sizes}")
         number = built.sizes.index(size)
         if number in owners:
-            raise DataError(f"{path}: judges images of {size} px, and so does {owners[number]}")
-        owners[number] = path
-        ours = renamed(state, DISCRIMINATOR_NAMES)
-        check_fit(built.discriminator[number].state_dict(), ours, str(path))
+            raise DataError(f"{judge}: judges images of {size} px, and so does {owners[number]}")
+        owners[number] = judge
+        ours = renamed(judge.state, DISCRIMINATOR_NAMES)
+        check_fit(built.discriminator[number].state_dict(), ours, str(judge))
         joined |= {f"{number}.{name}": value for name, value in ours.items()}
     if len(judges) != len(built.sizes):
         raise DataError(f"discriminators: {len(built.sizes)} are needed (netD0, netD1, ...); given: {len(judges)}")

@@ -63,4 +63,4 @@ build = AttnDCGAN
 
 def import_released(files: Sequence[Released]) -> Imported:
     """``netG*.pth`` (or ``bird_AttnDCGAN2.pth``) and, if given, its discriminator."""
-    return import_staged("attndcgan", AttnDCGAN, files, GENERATOR_NAMES)
+    return import_staged("attndcgan", "a generator of AttnDCGAN", AttnDCGAN, files, GENERATOR_NAMES)

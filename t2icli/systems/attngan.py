@@ -30,4 +30,4 @@ build = AttnGAN
 
 def import_released(files: Sequence[Released]) -> Imported:
     """``netG*.pth`` (or ``bird_AttnGAN2.pth``) and, if given, ``netD0.pth``, ``netD1.pth``, ``netD2.pth``."""
-    return import_staged("attngan", AttnGAN, files, GENERATOR_NAMES)
+    return import_staged("attngan", "a generator of AttnGAN", AttnGAN, files, GENERATOR_NAMES)

@@ -11,7 +11,6 @@ that keep their width) are not there.
 
 from collections.abc import Sequence
 from itertools import pairwise as pairs
-from pathlib import Path
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -23,7 +22,7 @@ from t2icli.errors import DataError
 from t2icli.losses.adversarial import hinge_generator, hinge_mismatched
 from t2icli.losses.penalties import Norm, matching_aware
 from t2icli.recipe import Section, weight
-from t2icli.released import Imported, Released, State, check_fit, describe, renamed, state_in
+from t2icli.released import Imported, Part, Released, State, check_fit, parts_of, renamed, said_of, the_one
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses, System
 
@@ -271,49 +270,59 @@ DISCRIMINATOR_NAMES = (
 )
 
 
+DISCRIMINATOR_MARKS = {
+    "netD": ("DBlocks.0.conv_r.0.weight", "conv_img.weight"),
+    "netC": ("joint_conv.0.weight", "joint_conv.2.weight"),
+}
+
+
 def import_released(files: Sequence[Released]) -> Imported:
     """``state_epoch_*.pth`` of the 2022 code, or a state dict of its generator alone."""
-    if len(files) != 1:
-        raise DataError(f"dfgan: one file is imported, state_epoch_*.pth; given: {len(files)}")
-    path, content = files[0].path, files[0].content
-    parts = content.get("model", {"netG": content}) if isinstance(content, dict) else {}
-    if not isinstance(parts, dict) or "netG" not in parts:
-        found = parts if isinstance(parts, dict) and parts else content
-        raise DataError(f"{path}: should hold a model with netG (and netD, netC); it holds {describe(found)}")
-    released = state_in(parts["netG"], path)
-    config, setting = measured(released, path)
-    networks: dict[str, State] = {"generator": renamed(released, GENERATOR_NAMES)}
-    notes: list[str] = []
-    halves = [part for part in ("netD", "netC") if part in parts]
-    if len(halves) == 2:
-        judge = renamed({**state_in(parts["netD"], path), **state_in(parts["netC"], path)}, DISCRIMINATOR_NAMES)
-        networks["discriminator"], notes = without_dead_shortcuts(judge)
-    elif halves:
-        notes = [f"left out: {halves[0]}, because half a discriminator judges nothing"]
+    found = [part for file in files for part in parts_of(file, "GBlocks.0.c1.weight")]
+    if not found:
+        listed = "; ".join(f"{file.path}: {said_of(file)}" for file in files)
+        raise DataError(
+            f"dfgan: no generator of DF-GAN's code of 2022 (netG in state_epoch_*.pth) in {listed or 'no file'}"
+        )
+    part, notes = the_one(found, "dfgan: generator")
+    config, setting = measured(part.state, part)
+    networks: dict[str, State] = {"generator": renamed(part.state, GENERATOR_NAMES)}
+    halves = {
+        name: [half for file in files for half in parts_of(file, *marks)] for name, marks in DISCRIMINATOR_MARKS.items()
+    }
+    if all(halves.values()):
+        chosen = [the_one(half, f"dfgan: {name}") for name, half in halves.items()]
+        judge = renamed({name: value for half, _ in chosen for name, value in half.state.items()}, DISCRIMINATOR_NAMES)
+        networks["discriminator"], dead = without_dead_shortcuts(judge)
+        notes += [note for _, said in chosen for note in said] + dead
+    else:
+        notes += [
+            f"left out: {name}, because half a discriminator judges nothing" for name, half in halves.items() if half
+        ]
     with torch.device("meta"):  # names and shapes are all that is compared
         system = DFGAN(config, setting)
-    for part, state in networks.items():
-        check_fit(getattr(system, part).state_dict(), state, f"{path}: {part}")
+    for name, state in networks.items():
+        check_fit(getattr(system, name).state_dict(), state, f"{part.path}: {name}")
     model = config.model_dump(mode="json", include={"channels", "noise_dim"})
     return Imported(model, networks, setting.image_size, setting.word_dim, notes)
 
 
-def measured(released: State, path: Path) -> tuple[Config, Setting]:
+def measured(released: State, part: Part) -> tuple[Config, Setting]:
     """Sizes that a generator's tensors tell, by their released names."""
 
     def inputs(name: str) -> int:
         if name not in released:
-            raise DataError(f"{path}: is no generator of DF-GAN's code of 2022: {describe(released)}, without {name}")
+            raise DataError(f"{part}: is no generator of DF-GAN's code of 2022: it lacks {name}")
         shape = tuple(released[name].shape)
         if len(shape) < 2 or shape[1] == 0:
-            raise DataError(f"{path}: {name} is {shape}, which is no weight of DF-GAN's generator")
+            raise DataError(f"{part}: {name} is {shape}, which is no weight of DF-GAN's generator")
         return shape[1]
 
     channels, noise_dim = inputs("to_rgb.1.weight"), inputs("fc.weight")
     condition = "GBlocks.0.fuse1.affine0.fc_gamma.linear1.weight"
     word_dim = inputs(condition) - noise_dim
     if word_dim < 1:
-        raise DataError(f"{path}: {condition} has {inputs(condition)} inputs, no more than the noise ({noise_dim})")
+        raise DataError(f"{part}: {condition} has {inputs(condition)} inputs, no more than the noise ({noise_dim})")
     blocks = len({name.split(".")[1] for name in released if name.startswith("GBlocks.")})
     return Config(channels=channels, noise_dim=noise_dim), Setting(4 * 2**blocks, word_dim)
 

@@ -70,4 +70,4 @@ NAMES = (
 
 def import_released(files: Sequence[Released]) -> Imported:
     """``netG*.pth`` and, if given, the discriminators; the authors released none, but their code writes these."""
-    return import_staged("mirrorgan", MirrorGAN, files, NAMES)
+    return import_staged("mirrorgan", "a generator of MirrorGAN", MirrorGAN, files, NAMES)

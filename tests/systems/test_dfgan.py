@@ -183,12 +183,14 @@ def refused(content: object, message: str) -> None:
 
 
 def test_files_that_are_something_else() -> None:
-    with pytest.raises(DataError, match="one file is imported"):
+    with pytest.raises(DataError, match="no generator of DF-GAN's code of 2022 .* in no file"):
         import_released([])
-    refused([1], "should hold a model with netG .* it holds a list")
-    refused({"model": {"netH": {}}}, "should hold a model with netG .* it holds a table of netH")
-    refused({"encoder.weight": torch.zeros(3, 4)}, "is no generator .* a table of encoder.weight, without to_rgb")
-    refused({"fc.weight": torch.zeros(1), "epoch": 3}, "should hold a state dict, but 'epoch' is a int")
+    refused([1], "x.pth: no network that is known here: a list")
+    refused({"model": {"netH": {}}}, "x.pth: no network that is known here: a table of model")
+    refused({"encoder.weight": torch.zeros(3, 4)}, "a table of encoder.weight")
+    refused({"fc.weight": torch.zeros(1), "epoch": 3}, "a table of fc.weight, epoch")
+    refused({"block0.affine0.fc_gamma.linear1.weight": torch.zeros(1)}, "a generator of DF-GAN's code of 2020")
+    refused({"GBlocks.0.c1.weight": torch.zeros(1)}, "is no generator of DF-GAN's code of 2022: it lacks to_rgb")
 
 
 def released_names() -> dict[str, dict[str, Tensor]]:
