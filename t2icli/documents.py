@@ -151,6 +151,17 @@ def checked(value: Any, shape: type[Shape], where: str) -> Shape:
         raise DataError(f"{where}: damaged: {said}") from None
 
 
+def list_of_words(text: Any, where: str) -> list[str]:
+    """A list of words that is kept as JSON in an attribute; ``where`` names file and attribute in the message."""
+    try:
+        words = parse_json(text)
+    except (TypeError, ValueError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise DataError(f"{where}: damaged: should be a list of words")
+    return words
+
+
 def read_toml(path: Path, limit: int = SIZE_LIMIT) -> dict[str, Any]:
     """The tables of a TOML file."""
     text = read_text(path, limit)

@@ -7,9 +7,9 @@ own file; ``recipe_files.py`` joins them. Nothing here imports torch.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 
 class Section(BaseModel):
@@ -24,6 +24,13 @@ Flip = Literal[True, False, "unless-sided"]
 CaptionChoice = Literal["random", "first", "shortest", "longest"]
 # Which captions `prepare` keeps of a picture that has too many.
 CaptionsKept = Literal["first", "random", "shortest"]
+# Bounds of what memory or time is asked for by. They are far above any use; what is below them may still be too much
+# for a machine, and is then refused by what it has.
+Width = Annotated[int, Field(gt=0, le=1 << 14)]  # numbers in a vector, or channels of a layer
+Words = Annotated[int, Field(gt=0, le=1 << 12)]
+Clock = Annotated[int, Field(gt=0, le=1 << 53)]  # real images shown
+Workers = Annotated[int, Field(ge=0, le=1 << 10)]
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a running average
 SEEDS = 2**63  # every seed is below it, because HDF5 and torch have whole numbers of 64 bits
 FLIP = "mirror every other image at random; unless-sided: not those whose caption of the moment says left or right"
 
@@ -33,7 +40,7 @@ FLIP = "mirror every other image at random; unless-sided: not those whose captio
 class Images(Section):
     """How ``prepare`` stores images."""
 
-    size: PositiveInt = Field(256, description="pixels: both sides (squash, crop) or the shorter one (short)")
+    size: int = Field(256, ge=1, le=1 << 13, description="pixels: both sides (squash, crop) or the shorter one (short)")
     fit: Literal["squash", "crop", "short"] = Field(
         "squash", description="squash to a square, centre-crop to a square, or keep the aspect ratio"
     )
@@ -53,7 +60,7 @@ class TextEncoder(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of BERT's arithmetic, on every device; vectors are stored as float16"
     )
-    captions_per_image: PositiveInt = Field(5, description="of an image's captions so many are kept")
+    captions_per_image: int = Field(5, ge=1, le=1 << 16, description="of an image's captions so many are kept")
     captions: CaptionsKept = Field(
         "first",
         description="which are kept where there are more: the first, a choice by the seed and the image's id, "
@@ -77,7 +84,7 @@ class DataRecipe(Section):
     reader: Section = Field(default_factory=Section, description="the reader's own table")
     images: Images = Images()
     text: TextEncoder = TextEncoder()
-    images_per_shard: PositiveInt = Field(2000, description="images in one shard file")
+    images_per_shard: int = Field(2000, ge=1, le=1 << 24, description="images in one shard file")
     seed: int = Field(0, ge=0, lt=SEEDS, description="for readers that draw or split at random")
 
 
@@ -95,7 +102,7 @@ class Data(Section):
         "random",
         description="caption of an image to show: one by chance, or always the first, shortest or longest in words",
     )
-    workers: NonNegativeInt = Field(2, description="loader processes per training process; 0 reads in the trainer")
+    workers: Workers = Field(2, description="loader processes per training process; 0 reads in the trainer")
 
 
 class Text(Section):
@@ -104,12 +111,10 @@ class Text(Section):
     matcher: Path | None = Field(
         None, description="run or file of a matcher whose text encoder reads captions in place of the shards' BERT"
     )
-    max_words: PositiveInt = Field(
+    max_words: Words = Field(
         18, description="words that matchers and captioners read in training; of longer captions a random choice"
     )
-    drawn_words: PositiveInt = Field(
-        25, description="words that a matcher reads when pictures are drawn: the first ones"
-    )
+    drawn_words: Words = Field(25, description="words that a matcher reads when pictures are drawn: the first ones")
     model: str | None = Field(
         None, description="where the BERT of the shards lies when new captions are encoded; default: where they name it"
     )
@@ -124,16 +129,16 @@ class Optim(Section):
 
     generator_lr: PositiveFloat = Field(1e-4, description="learning rate of the generator")
     discriminator_lr: PositiveFloat = Field(4e-4, description="learning rate of the discriminator")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's decay rates")
+    betas: tuple[Decay, Decay] = Field((0.5, 0.999), description="Adam's decay rates")
     eps: PositiveFloat = 1e-8
 
 
 class Train(Section):
     """Length, batch and clock of a run. Every interval is counted in real images shown."""
 
-    batch_size: int = Field(ge=2, description="images per update of a network, all processes together")
-    images: PositiveInt = Field(description="length of the run; one generator update shows d_steps x batch_size images")
-    d_steps: PositiveInt = Field(1, description="discriminator updates per generator update")
+    batch_size: int = Field(ge=2, le=1 << 16, description="images per update of a network, all processes together")
+    images: Clock = Field(description="length of the run; one generator update shows d_steps x batch_size images")
+    d_steps: int = Field(1, ge=1, le=1 << 10, description="discriminator updates per generator update")
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="of activations; weights stay float32")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the generator's averaged weights, per update")
     seed: int = Field(
@@ -143,9 +148,9 @@ class Train(Section):
         "local", description="contrastive losses see the process's own batch, or the batches of all processes"
     )
     sync_batch_norm: bool = Field(False, description="batch statistics over all processes instead of each one's own")
-    log_every: PositiveInt = Field(50_000, description="images between two lines of log.jsonl")
-    sample_every: PositiveInt = Field(500_000, description="images between two sample grids")
-    save_every: PositiveInt = Field(500_000, description="images between two checkpoints")
+    log_every: Clock = Field(50_000, description="images between two lines of log.jsonl")
+    sample_every: Clock = Field(500_000, description="images between two sample grids")
+    save_every: Clock = Field(500_000, description="images between two checkpoints")
 
 
 class Evaluate(Section):
@@ -162,24 +167,24 @@ class EncoderData(Section):
     held_out: str = Field("val", description="split to validate on")
     image_size: int = Field(ge=16, le=1024, description="pixels a side that the encoder is given")
     flip: Flip = Field(True, description=FLIP)
-    workers: NonNegativeInt = Field(2, description="loader processes; 0 reads in the trainer")
+    workers: Workers = Field(2, description="loader processes; 0 reads in the trainer")
 
 
 class EncoderText(Section):
     """How much of a caption an encoder reads."""
 
-    max_words: PositiveInt = Field(18, description="words of a caption; of longer ones a random choice in their order")
+    max_words: Words = Field(18, description="words of a caption; of longer ones a random choice in their order")
 
 
 class EncoderTrain(Section):
     """Batch and clock. Lengths are in the phases of the [model] table; every interval is in real images shown."""
 
-    batch_size: int = Field(ge=2, description="images per update")
+    batch_size: int = Field(ge=2, le=1 << 16, description="images per update")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations; weights stay float32")
     seed: int = Field(0, ge=0, lt=SEEDS, description="order, choices and weights are functions of it")
-    log_every: PositiveInt = Field(50_000, description="images between two lines of log.jsonl")
-    validate_every: PositiveInt = Field(200_000, description="images between two validations")
-    save_every: PositiveInt = Field(200_000, description="images between two checkpoints")
+    log_every: Clock = Field(50_000, description="images between two lines of log.jsonl")
+    validate_every: Clock = Field(200_000, description="images between two validations")
+    save_every: Clock = Field(200_000, description="images between two checkpoints")
 
 
 class EncoderRecipe(Section):

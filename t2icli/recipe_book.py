@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from t2icli.console import say
+from t2icli.documents import read_text
 from t2icli.errors import UserError
 from t2icli.recipe import DataRecipe, EncoderRecipe, Recipe
 from t2icli.recipe_files import (
@@ -73,7 +74,7 @@ def copy_recipe(name: str, target: Path, force: bool) -> None:
     if target.exists() and not force:
         raise UserError(f"{target}: exists already; choose another name, or replace it with --force")
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, source.read_text(encoding="utf-8"))
+    write_text(target, read_text(source))
     say(f"copied {source}; use it with: t2i {verb_of(read(source))} {target}")
     print(target)
 

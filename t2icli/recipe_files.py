@@ -3,6 +3,7 @@
 Nothing here imports torch; reading a training recipe imports the one system that it names.
 """
 
+import reprlib
 import tomllib
 import types
 import typing
@@ -15,10 +16,18 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from t2icli import registry
 from t2icli.console import say
-from t2icli.errors import RecipeError
-from t2icli.recipe import DataRecipe, EncoderRecipe, Recipe, Section
+from t2icli.documents import read_toml
+from t2icli.errors import DataError, RecipeError
+from t2icli.recipe import SEEDS, DataRecipe, EncoderRecipe, Recipe, Section
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
+
+SIZE_LIMIT = 1 << 20  # bytes of a recipe
+BASES = 8  # recipes that are built on each other
+DEPTH = 8  # tables within each other
+VALUES = 10_000
+FAULTS = 30  # that a message lists
+SHOWN = 60  # letters of a key in a message
 
 # ---------------------------------------------------------------------------- finding
 
@@ -39,8 +48,11 @@ def shipped(folder: str = "") -> list[str]:
 def find(name: str, folder: str = "") -> Path:
     """The file that a name on the command line means: a path, or a shipped recipe by its bare name."""
     given = Path(name)
-    if given.is_file():
-        return given
+    try:
+        if given.is_file():
+            return given
+    except OSError as fault:  # a name longer than a name can be, or a folder that may not be entered
+        raise RecipeError(f"{shorter(name)}: cannot be read: {fault.strerror}") from None
     bare = given.with_suffix("") if given.suffix == ".toml" else given
     if bare.parts[:1] == ("recipes",):
         bare = Path(*bare.parts[1:])
@@ -140,29 +152,63 @@ def name_in(raw: dict[str, Any], key: str, package: str, source: str) -> str:
     name = raw.get(key)
     if isinstance(name, str):
         return name
-    found_there = f"should be a name (got {name!r})" if key in raw else "missing"
+    found_there = f"should be a name (got {shown(name)})" if key in raw else "missing"
     raise RecipeError(f"{source}: {key}: {found_there}; available: {', '.join(registry.available(package))}")
 
 
 def read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The tables of a recipe file; ``base`` names another recipe that it changes; ``above`` are those built on it."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a BOM
-    except tomllib.TOMLDecodeError as fault:
-        raise RecipeError(f"{path}: not valid TOML: {fault}") from None
-    except UnicodeDecodeError as fault:
-        raise RecipeError(f"{path}: byte {fault.start} is not UTF-8; save the recipe as UTF-8 text") from None
-    except OSError as fault:
-        raise RecipeError(f"{path}: cannot be read: {fault.strerror}") from None
+        raw = read_toml(path, SIZE_LIMIT)
+    except DataError as fault:
+        raise RecipeError(str(fault)) from None
+    check_values(raw, str(path))
     base = raw.pop("base", None)
     if base is None:
         return raw
     if not isinstance(base, str):
-        raise RecipeError(f"{path}: base: should be the name of one recipe (got {base!r})")
+        raise RecipeError(f"{path}: base: should be the name of one recipe (got {shown(base)})")
     origin = base_of(path, base)
     if origin.resolve() in (path.resolve(), *above):
         raise RecipeError(f"{path}: base: {base!r} leads back to this recipe; one of them must stand on its own")
+    if len(above) >= BASES:
+        raise RecipeError(f"{path}: base: is one of more than {BASES} recipes in a row that are built on another")
     return merge(read(origin, (*above, path.resolve())), raw)
+
+
+def check_values(raw: dict[str, Any], source: str) -> None:
+    """Refuse what no recipe needs and what would end in the depths of a library: depth, length, odd letters.
+
+    ``source`` is what messages call the file or the option.
+    """
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), raw)]
+    for place, value in waiting:  # grows while it is walked; recursion would have a depth of its own
+        where = f"{source}: {shorter('.'.join(place))}"
+        if isinstance(value, dict):
+            waiting += [((*place, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*place, str(number)), inner) for number, inner in enumerate(value)]
+        elif isinstance(value, int) and not -SEEDS <= value < SEEDS:
+            raise RecipeError(f"{where}: is beyond the whole numbers of 64 bits")
+        texts = (value, *place[-1:]) if isinstance(value, str) and place != ("description",) else place[-1:]
+        if any(ord(letter) < 32 and letter not in "\t\r\n" for text in texts for letter in text):
+            raise RecipeError(f"{where}: holds a control character, such as NUL")
+        if len(place) > DEPTH:
+            raise RecipeError(f"{where}: is nested too deeply; {DEPTH} tables within each other are the most")
+        if len(waiting) > VALUES:
+            raise RecipeError(f"{source}: holds more than {VALUES:,} values; is it a recipe?")
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    said = repr(value[: 5 * SHOWN]) if isinstance(value, str) else reprlib.repr(value)
+    return said if len(said) <= 4 * SHOWN else f"{said[: 4 * SHOWN]}..."
+
+
+def shorter(text: str) -> str:
+    """A text in a message, on one line and cut where it is long."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:SHOWN])
+    return line if len(text) <= SHOWN else f"{line}..."
 
 
 def base_of(path: Path, base: str) -> Path:
@@ -192,17 +238,24 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         parts = [part.strip() for part in key.split(".")]
         if not equals or not all(parts):
-            raise RecipeError(f"--set {assignment}: should be KEY=VALUE, e.g. --set train.batch_size=32")
-        try:
-            parsed = tomllib.loads(f"value = {text}")
-        except tomllib.TOMLDecodeError:
-            parsed = {}
-        value = parsed["value"] if len(parsed) == 1 else text  # more than one: text of several lines
-        change: Any = value
-        for part in reversed(parts):
+            raise RecipeError(f"--set {shorter(assignment)}: should be KEY=VALUE, e.g. --set train.batch_size=32")
+        change: Any = value_of(text, f"--set {shorter(key)}")
+        for part in reversed(parts[: 2 * DEPTH]):  # more than there can be, so that too many are refused as such
             change = {part: change}
+        check_values(change, "--set")
         raw = merge(raw, change)
     return raw
+
+
+def value_of(text: str, option: str) -> Any:
+    """A value on the command line as TOML, and as plain text where it is no TOML."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    except (ValueError, RecursionError) as fault:  # a number of thousands of digits, or brackets without end
+        raise RecipeError(f"{option}: {shorter(text)}: {fault or 'is nested too deeply'}") from None
+    return parsed["value"] if len(parsed) == 1 else text  # more than one: text of several lines
 
 
 # Beside paths. A protocol that was changed is in a result by its own name.
@@ -239,14 +292,16 @@ def checked(schema: type[AnyRecipe], raw: dict[str, Any], source: str) -> AnyRec
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{source}: {fault(schema, raw, dict(detail))}" for detail in error.errors()]
-        raise RecipeError("\n".join(lines)) from None
+        faults = error.errors(include_url=False)
+        lines = [f"{source}: {fault(schema, raw, dict(detail))}" for detail in faults[:FAULTS]]
+        more = [f"... and {len(faults) - FAULTS:,} more"] if len(faults) > FAULTS else []
+        raise RecipeError("\n".join(lines + more)) from None
 
 
 def fault(schema: type[BaseModel], raw: Any, detail: dict[str, Any]) -> str:
     """One fault in words: key path, what was found, what would be right."""
     location = [part for part in detail["loc"] if isinstance(part, str)]
-    path = ".".join(map(str, detail["loc"]))
+    path = shorter(".".join(map(str, detail["loc"])))
     if detail["type"] == "extra_forbidden":
         siblings = list(section_at(schema, location[:-1]).model_fields)
         return f"{path}: unknown key; {registry.nearest(location[-1], siblings)}"
@@ -255,7 +310,7 @@ def fault(schema: type[BaseModel], raw: Any, detail: dict[str, Any]) -> str:
         meaning = f" ({field.description})" if field is not None and field.description else ""
         return f"{path}: missing{meaning}"
     message = detail["msg"][0].lower() + detail["msg"][1:]
-    return f"{path}: {message} (got {detail['input']!r})"
+    return f"{path}: {message} (got {shown(detail['input'])})"
 
 
 def section_at(schema: type[BaseModel], location: Sequence[str]) -> type[BaseModel]:

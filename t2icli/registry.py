@@ -10,6 +10,8 @@ from types import ModuleType
 
 from t2icli.errors import RecipeError
 
+LONGEST = 60  # letters of a name in a message
+
 
 def available(package: str) -> list[str]:
     """Names of the modules in a package, sorted; names that begin with an underscore are not offered."""
@@ -25,11 +27,11 @@ def load(package: str, name: str) -> ModuleType:
     names, module = available(package), name.replace("-", "_")
     if module not in names:
         kind = package.rpartition(".")[2]
-        raise RecipeError(f"{kind}: there is no {name!r}; {nearest(name, names)}")
+        raise RecipeError(f"{kind}: there is no {name[:LONGEST]!r}; {nearest(name, names)}")
     return importlib.import_module(f"{package}.{module}")
 
 
 def nearest(name: str, names: list[str]) -> str:
     """The part of a message that helps with a name that is not known."""
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name[:LONGEST], names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"available: {', '.join(names)}"

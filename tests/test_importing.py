@@ -115,9 +115,7 @@ def test_mistakes(text_files: list[Path], tmp_path: Path) -> None:
         junk.write_bytes(generator.read_bytes())
         import_run("dfgan", [junk], None, tmp_path / "a", [])
     assert re.search(r"lacking: text_encoder\*\.pth and captions\.pickle .* vectors of 16 numbers", str(caught.value))
-    for half, said in zip(
-        text_files, ("1 of the first and 0", "0 of the first and 1"), strict=True
-    ):
+    for half, said in zip(text_files, ("1 of the first and 0", "0 of the first and 1"), strict=True):
         with pytest.raises(DataError, match=rf"given: {said} of the second kind\n  .*{half.name}: "):
             import_run("dfgan", [generator, half], None, tmp_path / "a", [])
     with pytest.raises(UserError, match="--recipe attngan-cub: is no recipe of dfgan"):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from t2icli.data.bert import Encoded
 from t2icli.data.images import ImageError, load_picture
@@ -20,6 +21,7 @@ from t2icli.data.plan import Settings, Task
 from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.data.source import Record
 from t2icli.data.text_encoder import text_encoder
+from t2icli.documents import Count, Document, checked, parse_json
 from t2icli.errors import DataError
 from t2icli.storage import sha256
 
@@ -157,13 +159,28 @@ class Report:
 
 def describe(shard: Shard, task: Task) -> Done:
     """A shard as the manifest is to list it."""
-    try:
-        report = json.loads(shard.attributes["report"])
-        left_out, repaired = tuple(report["left_out"]), tuple(report["repaired"])
-        notes, truncated_captions = report["notes"], report["truncated_captions"]
-    except (KeyError, ValueError):
-        raise DataError(f"{shard.path}: not a shard that prepare wrote") from None
+    report = report_of(shard)
+    if report is None:
+        raise DataError(f"{shard.path}: not a shard that prepare wrote")
     tokens = sum(shard.token_count(caption) for caption in range(shard.caption_count))
     size = shard.path.stat().st_size
     entry = ShardEntry(task.file, task.split, len(shard), shard.caption_count, tokens, size, sha256(shard.path))
-    return Done(entry, left_out, notes, repaired, truncated_captions)
+    notes = Counter(report.notes)
+    return Done(entry, tuple(report.left_out), notes, tuple(report.repaired), report.truncated_captions)
+
+
+class Kept(Document):
+    """A ``Report`` as a shard keeps it."""
+
+    left_out: list[dict[str, Any]] = Field(default_factory=list)
+    notes: dict[str, Count] = Field(default_factory=dict)
+    repaired: list[str] = Field(default_factory=list)
+    truncated_captions: Count
+
+
+def report_of(shard: Shard) -> Kept | None:
+    """What the task met that wrote a shard; nothing where that was none of ours, or an older one."""
+    try:
+        return checked(parse_json(shard.attributes["report"]), Kept, str(shard.path))
+    except (KeyError, TypeError, ValueError, DataError):
+        return None

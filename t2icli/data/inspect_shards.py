@@ -5,7 +5,6 @@ Shards are read one after another. What stays in memory is 49 bytes a picture, f
 
 import hashlib
 import io
-import json
 import textwrap
 import unicodedata
 from array import array
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from t2icli.console import progress
+from t2icli.data.build import report_of
 from t2icli.data.images import reason
 from t2icli.data.manifest import entries, read_manifest
 from t2icli.data.shard_folder import ShardFolder
@@ -104,8 +104,11 @@ def read_split(folder: ShardFolder, number: int, hashes: Hashes, advance: Advanc
     for index in range(len(folder.entries)):
         shard = folder.shard(index)
         tally.boxes.update(dict.fromkeys(shard.categories, 0))
-        report = json.loads(shard.attributes.get("report", "{}")).get("truncated_captions")
-        tally.truncated = None if report is None or tally.truncated is None else tally.truncated + report
+        report = report_of(shard)
+        if report is None or tally.truncated is None:
+            tally.truncated = None
+        else:
+            tally.truncated += report.truncated_captions
         for start in range(0, len(shard), IMAGES_AT_ONCE):
             rows = range(start, min(start + IMAGES_AT_ONCE, len(shard)))
             for row in rows:

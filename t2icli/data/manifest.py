@@ -5,14 +5,22 @@ A folder without it was not finished. Nothing here needs torch or h5py.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import Field, model_validator
+
+from t2icli.documents import Count, Document, checked, read_json
 from t2icli.errors import DataError
 
 SCHEMA = 2  # 1 had checksums of pictures only
 NAME = "manifest.json"
+
+
+SIZE_LIMIT = 1 << 28  # bytes; of a million repaired pictures every name is listed
+ROOM = 28  # bytes that the index of a shard takes for each picture, and for each caption
+TOKEN = 4  # and for each token
 
 
 @dataclass(frozen=True)
@@ -59,27 +67,70 @@ class ShardEntry:
         return cls(**{name: values[name] for name in cls.__dataclass_fields__})
 
 
-# What everything that reads a shard folder relies on: keys with their types, a list by what each of its items is.
-SHAPE = {
-    "dataset": str,
-    "recipe": {"images": {"size": int, "fit": str}, "text": {"pad_sum": bool, "embeddings": str}},
-    "text": {field.name: field.type for field in fields(TextIdentity)},
-    "shards": [{field.name: field.type for field in fields(ShardEntry)}],
-}
-CALLED = {str: "text", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
+class ShardShape(Document):
+    """A shard's line of the manifest; counts are bounded by the bytes that they would take."""
+
+    file: str = Field(pattern=r"^[^/\\\x00-\x1f]+\.h5$")  # a plain name: shards lie beside the manifest
+    split: str = Field(min_length=1)
+    images: Count
+    captions: Count
+    tokens: Count
+    bytes: Count
+    sha256: str
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        """Counts that the file cannot hold would ask for memory before anybody looks into it."""
+        if ROOM * (self.images + self.captions) + TOKEN * self.tokens > self.bytes:
+            raise ValueError(f"{self.file} counts more than its {self.bytes:,} bytes can hold")
+        return self
+
+
+class TextShape(Document):
+    """See ``TextIdentity``."""
+
+    model: str
+    revision: str
+    sha256: str
+    tokenizer: str
+    max_tokens: int = Field(ge=1, le=1 << 16)
+    dim: int = Field(ge=0, le=1 << 16)
+    precision: str = "float32"
+
+
+class ImagesShape(Document):
+    """What is read of a recipe's [images]."""
+
+    size: int = Field(ge=1, le=1 << 16)
+    fit: str
+
+
+class RecipeTextShape(Document):
+    """What is read of a recipe's [text]."""
+
+    pad_sum: bool
+    embeddings: str
+
+
+class RecipeShape(Document):
+    """What is read of the recipe."""
+
+    images: ImagesShape
+    text: RecipeTextShape
+
+
+class Manifest(Document):
+    """What everything that reads a shard folder relies on."""
+
+    dataset: str
+    recipe: RecipeShape
+    text: TextShape
+    shards: list[ShardShape] = Field(min_length=1)
 
 
 def canonical(value: Any) -> str:
     """JSON that is the same for equal values; what hashes are taken of."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file of a shard folder."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as fault:
-        raise DataError(f"{path}: damaged, not valid JSON ({fault})") from None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -91,32 +142,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         begun = any(folder.glob("*.h5"))
         state = "preparation was not finished; run the same 't2i prepare' again" if begun else "holds no shards"
         raise DataError(f"{folder}: no {NAME}: {state}")
-    manifest: dict[str, Any] = read_json(path)
+    manifest: dict[str, Any] = read_json(path, SIZE_LIMIT)
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema!r}, and this t2i reads schema {SCHEMA}; prepare the data again")
-    fault = misfit(manifest, SHAPE) or (None if manifest["shards"] else "shards: names none")
-    if fault is not None:
-        raise DataError(f"{path}: damaged: {fault}; run the same 't2i prepare' again, which writes it anew")
+    try:
+        checked(manifest, Manifest, str(path))
+        check_places(folder, entries(manifest))
+    except DataError as fault:
+        raise DataError(f"{fault}; run the same 't2i prepare' again, which writes it anew") from None
     return manifest
 
 
-def misfit(value: Any, shape: Any, name: str = "") -> str | None:
-    """The first place where a value from JSON is not of a shape like ``SHAPE``, in words; it may have more keys."""
-    kind: Any = shape if isinstance(shape, type) else type(shape)
-    if not isinstance(value, kind):
-        return f"{name}: should be {CALLED[kind]}"
-    inner: list[tuple[Any, Any, str]] = []
-    if kind is dict and shape is not dict:
-        before = f"{name}." if name else ""
-        lacking = [f"{before}{key}" for key in shape if key not in value]
-        if lacking:
-            return f"lacks {', '.join(lacking)}"
-        inner = [(value[key], wanted, f"{before}{key}") for key, wanted in shape.items()]
-    elif kind is list and shape is not list:
-        inner = [(item, shape[0], f"{name}[{number}]") for number, item in enumerate(value)]
-    faults = (misfit(*nested) for nested in inner)
-    return next((fault for fault in faults if fault is not None), None)
+def check_places(folder: Path, shards: Sequence[ShardEntry]) -> None:
+    """Refuse shards that lie outside the folder, by their names or by links, and one that is counted twice."""
+    root, seen = folder.resolve(), dict[Path, str]()
+    for shard in shards:
+        place = (folder / shard.file).resolve()
+        if place.parent != root:
+            raise DataError(
+                f"{folder / shard.file}: damaged: is a link to {place}, outside its folder; put the shard there, "
+                "or link the whole folder"
+            )
+        if place in seen:
+            raise DataError(f"{folder / NAME}: damaged: shards: {shard.file} and {seen[place]} are the same file")
+        seen[place] = shard.file
 
 
 def entries(manifest: dict[str, Any], split: str | None = None) -> list[ShardEntry]:

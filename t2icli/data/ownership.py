@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from t2icli.data.manifest import NAME, read_json
+from t2icli.data.manifest import NAME
 from t2icli.data.parts import Part
 from t2icli.data.plan import Plan, differences
 from t2icli.data.shards import Shard
+from t2icli.documents import read_json
 from t2icli.errors import DataError
 from t2icli.storage import write_json
 

@@ -20,13 +20,14 @@ from t2icli import registry
 from t2icli.console import progress, say
 from t2icli.data import plan as planning
 from t2icli.data.build import Builder, Done, Engine, Workforce
-from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, misfit, read_manifest, totals
+from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest, totals
 from t2icli.data.ownership import IMAGES, QUARANTINE, lock, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.places import shown
 from t2icli.data.plan import Plan, Task, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
+from t2icli.documents import Count, Document, checked
 from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
@@ -34,15 +35,24 @@ from t2icli.storage import write_json, write_text
 
 READERS = "t2icli.data.readers"
 SHOWN = 3  # bad images that a message names
-# What a summary shows of a manifest, beside what everything that reads it relies on.
-SHOWN_OF_MANIFEST = {
-    "counts": dict,
-    "left_out": {"images": int, "captions": int},
-    "truncated_captions": int,
-    "decoding": dict,
-    "repaired": list,
-    "published": dict,
-}
+
+
+class LeftOut(Document):
+    """How many pictures and captions could not be used."""
+
+    images: Count
+    captions: Count
+
+
+class Shown(Document):
+    """What a summary shows of a manifest, beside what everything that reads it relies on."""
+
+    counts: dict[str, Any]
+    left_out: LeftOut
+    truncated_captions: Count
+    decoding: dict[str, Any]
+    repaired: list[Any]
+    published: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -181,9 +191,8 @@ def is_finished(out: Path, plan: Plan) -> bool:
         return False
     try:
         manifest = read_manifest(out)
+        checked(manifest, Shown, str(out / NAME))
     except DataError:
-        manifest = {}
-    if misfit(manifest, SHOWN_OF_MANIFEST):
         say(f"{out / NAME}: damaged; it is removed, and written anew when every shard was found whole")
         return False
     files = {entry.file: entry.bytes for entry in entries(manifest)}
@@ -338,7 +347,7 @@ def summary(out: Path) -> dict[str, Any]:
     counts = totals(entries(manifest))
     return {
         "out": str(out),
-        **{key: manifest[key] for key in ("dataset", *SHOWN_OF_MANIFEST)},
+        **{key: manifest[key] for key in ("dataset", *Shown.model_fields)},
         **counts,
         "shards": len(manifest["shards"]),
         "bytes_per_image": round(counts["bytes"] / counts["images"]) if counts["images"] else 0,

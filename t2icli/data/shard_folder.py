@@ -1,6 +1,5 @@
 """A split of prepared shards as one sequence of pictures."""
 
-import json
 from bisect import bisect_right
 from collections import OrderedDict
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 
 from t2icli.data.manifest import NAME, ShardEntry, TextIdentity, entries, read_manifest
 from t2icli.data.shards import Shard
+from t2icli.documents import list_of_words
 from t2icli.errors import DataError
 from t2icli.storage import sha256
 
@@ -65,15 +65,22 @@ class ShardFolder:
 
     def _open(self, entry: ShardEntry) -> Shard:
         shard = Shard(self.folder / entry.file)
-        if len(shard) != entry.images:
-            raise DataError(
-                f"{self.folder / NAME}: counts {entry.images} images in {entry.file}, which holds {len(shard)}; "
-                f"delete {NAME} and run the same 't2i prepare' again, which writes it anew"
-            )
+        stored = 0 if self.online else self.word_dim
+        for what, counted, there in (
+            ("images", entry.images, len(shard)),
+            ("captions", entry.captions, shard.caption_count),
+            ("tokens", entry.tokens, shard.token_total),
+            ("numbers in a word vector", stored, shard.word_dim),
+        ):
+            if counted != there:
+                raise DataError(
+                    f"{self.folder / NAME}: counts {counted:,} {what} in {entry.file}, which holds {there:,}; "
+                    f"delete {NAME} and run the same 't2i prepare' again, which writes it anew"
+                )
         return shard
 
     @cached_property
     def vocabulary(self) -> list[str]:
         """Words of all captions, most frequent first; word i has id i + 1, and 0 ends a caption."""
-        words: list[str] = json.loads(self.shard(0).attributes["vocabulary"])
-        return words
+        first = self.shard(0)
+        return list_of_words(first.attributes.get("vocabulary"), f"{first.path}: vocabulary")

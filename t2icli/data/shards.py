@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from t2icli.data.manifest import canonical
 from t2icli.data.source import Box
+from t2icli.documents import list_of_words
 from t2icli.errors import DataError
 from t2icli.storage import write_atomically
 
@@ -325,8 +326,7 @@ class Shard:
     @cached_property
     def categories(self) -> list[str]:
         """Names that the boxes use."""
-        names: list[str] = json.loads(self.attributes["categories"])
-        return names
+        return list_of_words(self.attributes.get("categories"), f"{self.path}: categories")
 
     def objects(self, row: int) -> list[Box]:
         """The boxes of a picture, in pixels of the original."""
@@ -343,6 +343,16 @@ class Shard:
         """The captions of a picture, as numbers that ``text``, ``tokens`` and the others take."""
         first = self._first_caption
         return range(int(first[row]), int(first[row + 1]))
+
+    @property
+    def token_total(self) -> int:
+        """Tokens in this shard."""
+        return int(self._index[1]["caption/token_offset"][-1])
+
+    @property
+    def word_dim(self) -> int:
+        """Numbers in a stored word vector."""
+        return int(self._index[2]["caption/embedding"][1])
 
     @property
     def caption_count(self) -> int:

@@ -3,12 +3,12 @@
 from typing import Literal
 
 import torchvision
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from t2icli.encoders._imagenet import fill
-from t2icli.recipe import Section
+from t2icli.recipe import Section, Width
 from t2icli.weights import Found, Weights
 
 SIDE = 299  # pixels a side that Inception-v3 was trained on
@@ -27,7 +27,7 @@ class BackboneConfig(Section):
     backbone: Literal["inception", "small"] = Field(
         "inception", description="ImageNet's Inception-v3, frozen; or a small network trained from nothing"
     )
-    small_channels: PositiveInt = Field(32, description="width of the small network's first level")
+    small_channels: Width = Field(32, description="width of the small network's first level")
     align_corners: bool = Field(
         True,
         description="how images are enlarged to 299 px for Inception: as torch 0.3 did it (released weights) or not",

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from t2icli.batch import Pairs
 from t2icli.encoders._words import WordEncoder
-from t2icli.recipe import Section
+from t2icli.recipe import Clock, Decay, Section
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Found
 
@@ -21,13 +21,13 @@ Losses = dict[str, Tensor]  # name -> scalar, already weighted; their sum is wha
 class EpochDecay(Section):
     """Adam whose rate shrinks a little every epoch: AttnGAN's schedule for matchers."""
 
-    images: PositiveInt = Field(
+    images: Clock = Field(
         1_771_000, description="length of the phase in real images shown; by default CUB's 200 epochs, AttnGAN's pick"
     )
     rate: PositiveFloat = Field(2e-3, description="first learning rate")
     decay: PositiveFloat = Field(0.98, le=1, description="factor of the rate after every epoch")
     floor: PositiveFloat = Field(2e-4, description="the rate no longer shrinks once it is this small")
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Decay, Decay] = (0.5, 0.999)
     clip: float = Field(0.25, ge=0, description="largest norm of the text encoder's gradient; 0: not clipped")
     restart: bool = Field(True, description="a new Adam every epoch, its averages forgotten, as the code has it")
 

@@ -7,20 +7,20 @@ DF-GAN read captions with the same network.
 from collections.abc import Sequence
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from t2icli.batch import Text
-from t2icli.recipe import Section
+from t2icli.recipe import Section, Width
 from t2icli.vocabulary import Vocabulary
 
 
 class WordsConfig(Section):
     """Sizes of the text encoder."""
 
-    embedding_dim: PositiveInt = Field(300, description="numbers in the embedding of a word, before the LSTM")
-    dim: PositiveInt = Field(256, multiple_of=2, description="numbers in a word vector and in a sentence vector")
+    embedding_dim: Width = Field(300, description="numbers in the embedding of a word, before the LSTM")
+    dim: Width = Field(256, multiple_of=2, description="numbers in a word vector and in a sentence vector")
     dropout: float = Field(0.5, ge=0, lt=1, description="of embeddings in training")
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 import torchvision
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
@@ -21,7 +21,7 @@ from t2icli.encoders._base import Encoder, Losses, Phase
 from t2icli.encoders._bleu import bleu
 from t2icli.encoders._imagenet import DEVIATION, MEAN, SIDE, fill
 from t2icli.encoders._words import word_ids
-from t2icli.recipe import Section
+from t2icli.recipe import Clock, Section, Width
 from t2icli.vocabulary import Vocabulary, words_of
 from t2icli.weights import Weights
 
@@ -31,7 +31,7 @@ RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "laye
 class Schedule(Section):
     """Adam at one rate, as in the tutorial."""
 
-    images: PositiveInt = Field(description="length of the phase in real images shown")
+    images: Clock = Field(description="length of the phase in real images shown")
     rate: PositiveFloat = Field(1e-3, description="learning rate")
 
 
@@ -41,9 +41,9 @@ class Config(Section):
     network: Literal["resnet152", "small"] = Field(
         "resnet152", description="ImageNet's ResNet-152, frozen; or a small network trained from nothing"
     )
-    small_channels: PositiveInt = Field(32, description="width of the small network's first level")
-    embedding_dim: PositiveInt = Field(256, description="numbers in the image's feature and in the embedding of a word")
-    hidden_dim: PositiveInt = Field(512, description="numbers in the state of the LSTM")
+    small_channels: Width = Field(32, description="width of the small network's first level")
+    embedding_dim: Width = Field(256, description="numbers in the image's feature and in the embedding of a word")
+    hidden_dim: Width = Field(512, description="numbers in the state of the LSTM")
     momentum: float = Field(0.01, gt=0, le=1, description="of the batch norm of the image's feature")
     normalise: bool = Field(
         False,

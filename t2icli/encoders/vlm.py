@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
@@ -36,7 +36,7 @@ from t2icli.losses.vision_language import (
     matched_and_not,
     own_local_scores,
 )
-from t2icli.recipe import Section
+from t2icli.recipe import Clock, Section, Width
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Weights
 
@@ -49,10 +49,10 @@ LEVELS = ("local", "global", "general")
 class MatchingSchedule(Section):
     """AdamW for the matching block: a short rise, then half a cosine. [O] all of it."""
 
-    images: PositiveInt = Field(442_750, description="length of the phase in real images shown; 50 epochs of CUB")
+    images: Clock = Field(442_750, description="length of the phase in real images shown; 50 epochs of CUB")
     rate: PositiveFloat = 1e-4
     weight_decay: float = Field(0.01, ge=0)
-    warm_up: int = Field(64_000, ge=0, description="images over which the rate rises; 1,000 steps of 64")
+    warm_up: int = Field(64_000, ge=0, le=1 << 53, description="images over which the rate rises; 1,000 steps of 64")
 
     def rate_at(self, images: int, epoch: int) -> float:
         """The rate after so many images of the phase."""
@@ -73,9 +73,9 @@ class Config(BackboneConfig, WordsConfig):
         "so that 50 is DAMSM's 10",
     )
     gamma3_global: PositiveFloat = Field(10.0, description="scale of global scores before it")
-    depth: PositiveInt = Field(4, description="layers of the matching block's Transformer")
-    heads: PositiveInt = Field(4, validate_default=True, description="attention heads in each")
-    feedforward: PositiveInt = Field(1024, description="width inside each")
+    depth: int = Field(4, ge=1, le=1 << 8, description="layers of the matching block's Transformer")
+    heads: Width = Field(4, validate_default=True, description="attention heads in each")
+    feedforward: Width = Field(1024, description="width inside each")
     block_dropout: float = Field(0.1, ge=0, lt=1, description="of the matching block in training")
     positions: Literal["learned", "none"] = Field(
         "learned", description="tell words and regions where they stand, or take the bare formula"

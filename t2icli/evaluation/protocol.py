@@ -4,7 +4,6 @@ A protocol is a TOML file in ``protocols/``. A result may carry the bare name on
 the file; otherwise the name gets a star and the result lists what differed.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from t2icli import registry
+from t2icli.documents import read_toml
 from t2icli.errors import UserError
 from t2icli.recipe import Section
 from t2icli.recipe_files import checked
@@ -107,7 +107,7 @@ def load(name: str) -> Protocol:
     if name not in available():
         raise UserError(f"protocol: there is no {name!r}; {registry.nearest(name, available())}")
     path = FOLDER / f"{name}.toml"
-    return checked(Protocol, tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+    return checked(Protocol, read_toml(path), str(path))
 
 
 def deviations(protocol: Protocol, facts: Facts) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, cast
 
 import torch
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,7 +19,7 @@ from t2icli.losses.adversarial import answered
 from t2icli.nn.initialisation import orthogonal
 from t2icli.nn.stage_discriminators import ConditionalDiscriminator, StageDiscriminator
 from t2icli.nn.stages import PaddedWords, StagedGenerator
-from t2icli.recipe import Section, weight
+from t2icli.recipe import Section, Width, weight
 from t2icli.released import (
     Imported,
     Part,
@@ -42,12 +42,12 @@ SMALLEST = 8  # pixels a side of the first stage
 class StagedConfig(Section):
     """The [model] table."""
 
-    generator_channels: PositiveInt = Field(32, description="width of every stage of the generator (GF_DIM)")
-    discriminator_channels: PositiveInt = Field(64, description="first width of every discriminator (DF_DIM)")
-    residual_blocks: int = Field(2, ge=0, description="in every stage after the first (R_NUM)")
+    generator_channels: Width = Field(32, description="width of every stage of the generator (GF_DIM)")
+    discriminator_channels: Width = Field(64, description="first width of every discriminator (DF_DIM)")
+    residual_blocks: int = Field(2, ge=0, le=1 << 8, description="in every stage after the first (R_NUM)")
     stages: int = Field(3, ge=1, le=3, description="images drawn, each twice as large as the one before")
-    noise_dim: PositiveInt = Field(100, description="of the picture; conditioning augmentation has its own")
-    condition_dim: PositiveInt = Field(100, description="numbers that a sentence is condensed to")
+    noise_dim: Width = Field(100, description="of the picture; conditioning augmentation has its own")
+    condition_dim: Width = Field(100, description="numbers that a sentence is condensed to")
     adversarial: float = weight("of the generator's answers at every stage; AttnGAN's code has 1, VLMGAN's paper 0.5")
     kl_weight: float = weight("of the divergence of conditions from a standard normal")
     padded_words: PaddedWords = Field(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import pairwise as pairs
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +21,7 @@ from t2icli.batch import Batch, Fake, Text
 from t2icli.errors import DataError
 from t2icli.losses.adversarial import hinge_generator, hinge_mismatched
 from t2icli.losses.penalties import Norm, matching_aware
-from t2icli.recipe import Section, weight
+from t2icli.recipe import Section, Width, weight
 from t2icli.released import Imported, Part, Released, State, check_fit, parts_of, renamed, said_of, the_one
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses, System
@@ -33,8 +33,8 @@ WIDEST = 8  # levels never grow wider than so many times the finest
 class Config(Section):
     """The [model] table."""
 
-    channels: PositiveInt = Field(32, description="width of the finest level of both networks (nf)")
-    noise_dim: PositiveInt = 100
+    channels: Width = Field(32, description="width of the finest level of both networks (nf)")
+    noise_dim: Width = 100
     penalty: float = weight("of the matching-aware gradient penalty (k)", 2.0)
     penalty_power: PositiveFloat = Field(6.0, description="of the gradient's norm (p)")
     penalty_norm: Norm = Field("joint", description="norm of both gradients together (code), or sum of two (paper)")

@@ -15,7 +15,7 @@ from itertools import pairwise as pairs
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +25,7 @@ from t2icli.losses.contrastive import pairwise, unit_length, word_region
 from t2icli.nn.batch_norm import BatchNorm
 from t2icli.nn.initialisation import glorot_normal
 from t2icli.nn.spectral_norm import SpectralConv2d, SpectralLinear
-from t2icli.recipe import Section, weight
+from t2icli.recipe import Section, Width, weight
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses, System
 
@@ -53,8 +53,11 @@ class Contrastive(Section):
     word: float = weight("words against image regions: real images for D, generated ones for G")
     image: float = weight("generated against real image in the discriminator's features, for G")
     temperature: PositiveFloat = Field(0.1, description="of the sentence and image losses")
-    head_layers: NonNegativeInt = Field(
-        0, description="dense layers between the discriminator's features and what is compared; the paper's ablation"
+    head_layers: int = Field(
+        0,
+        ge=0,
+        le=1 << 6,
+        description="dense layers between the discriminator's features and what is compared; the paper's ablation",
     )
     symmetric: bool = Field(
         True,
@@ -65,10 +68,10 @@ class Contrastive(Section):
 class Config(Section):
     """The [model] table."""
 
-    generator_channels: PositiveInt = Field(96, description="width of the finest level of the generator")
-    discriminator_channels: PositiveInt = Field(96, description="width of the finest level of the discriminator")
-    noise_dim: PositiveInt = 128
-    sentence_dim: PositiveInt = Field(128, description="length of the projected sentence vector")
+    generator_channels: Width = Field(96, description="width of the finest level of the generator")
+    discriminator_channels: Width = Field(96, description="width of the finest level of the discriminator")
+    noise_dim: Width = 128
+    sentence_dim: Width = Field(128, description="length of the projected sentence vector")
     modulation: Literal["attentional", "sentence"] = Field(
         "attentional", description="by word context from 16x16 on, or by sentence and noise at every level"
     )

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from t2icli.batch import Batch, Fake
@@ -16,7 +16,7 @@ class TermConfig(Section):
     """What the table of every term has."""
 
     weight: float = weight("of the loss; a term of weight zero is not built")
-    warm_up: NonNegativeInt = Field(0, description="real images over which the weight rises evenly from zero")
+    warm_up: int = Field(0, ge=0, le=1 << 53, description="real images over which the weight rises evenly from zero")
 
     def pretrained(self) -> tuple[str, ...]:
         """Names of the published weights that the term needs."""

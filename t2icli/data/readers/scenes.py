@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from t2icli.data import scenes
 from t2icli.data.readers import coco
@@ -17,8 +17,8 @@ class Config(Section):
     """What is drawn."""
 
     size: Literal[32, 64, 128] = Field(64, description="pixels a side of the drawn pictures")
-    train: PositiveInt = Field(4000, description="pictures in the train split")
-    val: PositiveInt = Field(2000, description="pictures in the val split")
+    train: int = Field(4000, ge=1, le=1_000_000, description="pictures in the train split")
+    val: int = Field(2000, ge=1, le=1_000_000, description="pictures in the val split")
     max_objects: int = Field(3, ge=1, le=3, description="a picture shows one object up to this many")
 
 
