@@ -10,8 +10,15 @@ from t2icli.documents import HEAD, read_head, read_json, read_text, what_is
 from t2icli.errors import DataError, EnvironmentFault
 from t2icli.tensor_files import check_safetensors, look_into
 
-TABLES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "special_tokens_map.json")
-TABLES += ("preprocessor_config.json", "model.safetensors.index.json")
+TABLES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "special_tokens_map.json",
+    "preprocessor_config.json",
+    "model.safetensors.index.json",
+)
 LISTS = ("vocab.txt", "merges.txt")
 LIMIT = 1 << 28  # bytes; the largest tokenizer.json of the hub takes some ten million
 

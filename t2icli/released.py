@@ -77,7 +77,7 @@ class ImportedEncoder:
 
 def parts_of(file: Released, *marks: str) -> list[Part]:
     """The networks in a file that have all of some tensors, at any depth and behind any prefix."""
-    found = []
+    found: list[Part] = []
     for place, table in tables_in(file.content):
         for prefix in prefixes(table, marks):
             state = without_prefix(table, prefix, file.path)
