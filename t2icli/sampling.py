@@ -22,6 +22,7 @@ from torchvision.utils import make_grid
 from t2icli import registry
 from t2icli.batch import Text
 from t2icli.console import say
+from t2icli.data.captions.lists import captions_alone
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.reading import Reader, trained_reader
@@ -135,7 +136,7 @@ def sample_to_files(
     """What ``t2i sample`` does: draw, write, and print the path."""
     if (caption is None) == (file is None):
         raise UserError('give either a caption, e.g. t2i sample "a red bus on a street", or --file CAPTIONS')
-    captions = read_captions(file) if file is not None else [caption or ""]
+    captions = captions_alone(file) if file is not None else [caption or ""]
     opened = open_run(run, overrides)
     paths = sample(captions, opened, count, seed, out, single)
     say(f"{len(captions) * count} pictures by {opened.recipe.system} after {opened.images:,} images, {opened.folder}")
@@ -190,17 +191,3 @@ def slug(caption: str) -> str:
     """A file name made of a caption's words."""
     words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-")
     return words[:60].rstrip("-") or "picture"
-
-
-def read_captions(file: Path) -> list[str]:
-    """One caption a line; blank lines are passed over."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file of captions (one a line)") from None
-    except UnicodeDecodeError as fault:
-        raise DataError(f"{file}: byte {fault.start} is not UTF-8; save the captions as UTF-8 text") from None
-    captions = [line.strip() for line in lines if line.strip()]
-    if not captions:
-        raise DataError(f"{file}: holds no caption; write one a line")
-    return captions

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from t2icli.console import say
+from t2icli.data.captions.text import numbered_lines
 from t2icli.data.places import refuse_links
 from t2icli.errors import DataError
 
@@ -56,7 +57,10 @@ def read_narratives(root: Path, name: str) -> Iterator[Narrative]:
     if path is None:
         raise DataError(f"{root}: holds no {name}; get it from {DOWNLOADS}{name}")
     count = 0
-    for number, line in lines_of(path):
+    hint = "a narrative takes some kB: were its line ends lost?"
+    for number, line in numbered_lines(path, LONGEST_LINE, hint):
+        if not line.strip():
+            continue
         try:
             yield Narrative.model_validate_json(line)
         except ValidationError as fault:
@@ -71,18 +75,3 @@ def read_narratives(root: Path, name: str) -> Iterator[Narrative]:
     if not count:
         raise DataError(f"{path}: holds no narrative; get it again from {DOWNLOADS}{name}")
     say(f"{path}: {count:,} narratives")
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, with their numbers from 1."""
-    number = 0
-    with path.open("rb") as file:
-        while line := file.readline(LONGEST_LINE + 1):
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise DataError(
-                    f"{path}: line {number} is longer than {LONGEST_LINE / 1e6:,.0f} MB; a narrative takes some kB: "
-                    "were its line ends lost?"
-                )
-            if not line.isspace():
-                yield number, line.rstrip(b"\r\n")

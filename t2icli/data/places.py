@@ -1,11 +1,9 @@
-"""Files under a user's folder: found without ever leaving it, and text in them read without trusting it.
+"""Files under a user's folder, found without ever leaving it.
 
 Names come from files that others wrote, and links may lead anywhere. A reader asks here whether a name is one, whether
 a path stays inside, what lies below a folder, and what a message may repeat of all that.
 """
 
-import io
-import itertools
 import os
 import stat
 import unicodedata
@@ -140,54 +138,3 @@ def files_below(root: Path, top: Path) -> Iterator[tuple[str, str, bool]]:
 def refuse_unlisted(fault: OSError) -> NoReturn:
     """Say so where a folder cannot be listed: what lies in it would be missing without a word."""
     raise DataError(f"{encodable(str(fault.filename))}: the folder cannot be listed: {fault.strerror}") from None
-
-
-# ---------------------------------------------------------------------------- text
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of UTF-8 text from 1, one in memory at a time; one too long to be of one picture is not even read."""
-    start = 0
-    with path.open("rb") as file:
-        for number in itertools.count(1):
-            raw = file.readline(TEXT_LIMIT + 1)
-            if not raw:
-                return
-            if len(raw) > TEXT_LIMIT:
-                raise DataError(f"{path}: line {number} is longer than {TEXT_LIMIT:,} bytes; a line is of one picture")
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as fault:
-                raise not_utf8(path, start + fault.start) from None
-            if "\0" in text:
-                raise DataError(f"{path}: line {number} holds a NUL; save the file as UTF-8 text, not as UTF-16")
-            start += len(raw)
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
-
-
-def captions_beside(root: Path, path: Path, walked: bool = False) -> list[str]:
-    """The lines of a picture's text file inside ``root``; a ``DataError`` says why it is not read.
-
-    ``walked`` is that of ``no_file_inside``.
-    """
-    name = shown(path.name)
-    reason = no_file_inside(root, path, walked)
-    if reason:
-        raise DataError(f"{name} {reason}")
-    size = path.stat().st_size
-    if size > TEXT_LIMIT:
-        raise DataError(f"{name} is {size:,} bytes long; the captions of a picture may take {TEXT_LIMIT:,}")
-    try:
-        return captions_in(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as fault:
-        raise not_utf8(name, fault.start) from None
-
-
-def captions_in(text: str) -> list[str]:
-    """One a line, whatever ends lines; blank ones are none."""
-    return [line for line in io.StringIO(text, newline=None).read().split("\n") if line.strip()]
-
-
-def not_utf8(path: Path | str, place: int) -> DataError:
-    """What is said of a file that is no UTF-8 text."""
-    return DataError(f"{path}: byte {place} is not UTF-8; save the file as UTF-8 text")

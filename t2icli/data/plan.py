@@ -8,7 +8,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from t2icli.vocabulary import WORD, Vocabulary, words_of
 # Bytes a stored pixel takes, rounded up from photographs: JPEG quality 95 4:4:4 has 0.66, PNG 1.84.
 BYTES_PER_PIXEL = {"jpeg": 0.8, "png": 2.0}
 ASPECT = 1.4  # of a photograph, where it is kept
+ENDS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's kinds of characters that end a word and are none of a caption's own
 LONGEST_CAPTION = 10_000  # characters; narratives have hundreds, and no text encoder reads more than a part of so many
 
 
@@ -80,11 +81,45 @@ def unusable_images(left_out: tuple[dict[str, Any], ...] | list[dict[str, Any]])
     return sum(line["what"] == "image" for line in left_out)
 
 
-def make_plan(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> Plan:
-    """Clean the captions, cut the splits into shards and hash what they depend on."""
+def clean_caption(text: str) -> str:
+    """A caption as it is written, spaces included, because SOA's rules read them: "a bus " names one, "a bus" none.
+
+    Without invisible marks; control characters, ends of lines and lone surrogates (no UTF-8 exists for those) end a
+    word, and add a space only where none is.
+    """
+    kinds = ((c, unicodedata.category(c)) for c in text)
+    pieces = "".join("\n" if kind in ENDS else c for c, kind in kinds if kind != "Cf").split("\n")
+    found = ""
+    for piece in filter(None, pieces):
+        apart = not found or found[-1].isspace() or piece[0].isspace()
+        found += piece if apart else f" {piece}"
+    return found
+
+
+def clean_caption_until_0_1(text: str) -> str:
+    """The same as older versions stored it, without spaces at its ends and all others single.
+
+    For folders that they began, which would otherwise have to be made anew.
+    """
+    kinds = ((c, unicodedata.category(c)) for c in text)
+    kept = (" " if kind in ("Cc", "Cs") else c for c, kind in kinds if kind != "Cf")
+    return " ".join("".join(kept).split())
+
+
+def make_plan(
+    recipe: DataRecipe,
+    source: Source,
+    root: Path | None,
+    text: TextIdentity,
+    written: Callable[[str], str] = clean_caption,
+) -> Plan:
+    """Clean the captions, cut the splits into shards and hash what they depend on.
+
+    ``written`` gives a caption as shards hold it.
+    """
     check_text(recipe, text)
     left_out = list(source.left_out)
-    splits = {split: list(clean(records, split, recipe, left_out)) for split, records in source.splits.items()}
+    splits = {split: list(clean(records, split, recipe, left_out, written)) for split, records in source.splits.items()}
     # where files lie may differ from machine to machine; what is in them is in the hash of the raw data
     places = {key for key, value in recipe.reader.model_dump().items() if isinstance(value, Path)}
     left_aside: Any = {"description": True, "text": {"model"}, "reader": places}
@@ -122,12 +157,18 @@ def check_text(recipe: DataRecipe, text: TextIdentity) -> None:
         )
 
 
-def clean(records: list[Record], split: str, recipe: DataRecipe, left_out: list[dict[str, Any]]) -> Iterator[Record]:
+def clean(
+    records: list[Record],
+    split: str,
+    recipe: DataRecipe,
+    left_out: list[dict[str, Any]],
+    written: Callable[[str], str],
+) -> Iterator[Record]:
     """Records with the captions that are kept; a picture without any is left out."""
     for record in records:
         usable = []
         for given in record.captions:
-            text = clean_caption(given[: LONGEST_CAPTION + 1])
+            text = written(given[: LONGEST_CAPTION + 1])
             reason = refusal(given, text, recipe.text.model)
             if reason:
                 left_out.append({"split": split, "image": record.name, "what": "caption", "reason": reason})
@@ -145,7 +186,7 @@ def refusal(given: str, text: str, model: str) -> str | None:
     """Why a caption is left out whose clean text is ``text``; matchers read Latin letters only, a BERT any."""
     if len(given) > LONGEST_CAPTION:
         return f"caption has {len(given):,} characters, more than {LONGEST_CAPTION:,}: {given[:60]!r}..."
-    if not text:
+    if not text.strip():
         return f"caption is empty: {given!r}"
     if not WORD.search(text):
         return f"caption has no word: {given!r}"
@@ -166,13 +207,6 @@ def keep_captions(captions: list[str], limit: int, rule: CaptionsKept, seed: int
         return (len(WORD.findall(captions[number])) if rule == "shortest" else 0, number)
 
     return tuple(captions[number] for number in sorted(sorted(range(len(captions)), key=rank)[:limit]))
-
-
-def clean_caption(text: str) -> str:
-    """Without control characters, lone surrogates (no UTF-8 exists for those) and invisible marks; spaces single."""
-    kinds = ((c, unicodedata.category(c)) for c in text)
-    kept = (" " if kind in ("Cc", "Cs") else c for c, kind in kinds if kind != "Cf")
-    return " ".join("".join(kept).split())
 
 
 def cut(splits: dict[str, list[Record]], images_per_shard: int) -> Iterator[Task]:

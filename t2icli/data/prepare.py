@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ from t2icli.console import progress, say
 from t2icli.data import plan as planning
 from t2icli.data.build import Builder, Done, Engine, Workforce
 from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest, totals
-from t2icli.data.ownership import IMAGES, QUARANTINE, lock, settle, sweep
+from t2icli.data.ownership import IMAGES, QUARANTINE, lock, read_plan, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.places import shown
-from t2icli.data.plan import Plan, Task, make_plan, make_settings, unusable_images
+from t2icli.data.plan import Plan, Task, clean_caption_until_0_1, make_plan, make_settings, unusable_images
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.documents import Count, Document, checked
@@ -81,10 +81,15 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
     start = registry.load("t2icli.data.engines", options.engine).engine(workforce)
     text = recipe.text  # its encoder comes first, because it is what is missing most often
     encoder = text_encoder(text.model, text.max_tokens, precision=text.precision)
-    plan, told = planned(recipe, root, encoder.identity)
+    source = read_source(recipe, root)
+    plan, told = planned(recipe, source, root, encoder.identity)
+    if not options.overwrite:
+        plan = as_begun(out, plan, lambda: make_plan(recipe, source, root, encoder.identity, clean_caption_until_0_1))
+    del source  # its records, which the plan has anew
     tasks = part.of(plan.tasks) if part else plan.tasks
     if options.dry_run:
-        return {"out": str(out), "dry_run": True, **outline(plan, recipe, tasks), "published": told.published}
+        outlined = outline(plan, recipe, tasks)
+        return {"out": str(out), "dry_run": True, **outlined, "published": told.published, "notes": told.notes}
     out.mkdir(parents=True, exist_ok=True)
     with lock(out, part) as alone, keeping(out, plan, recipe):
         settle(out, plan, options.overwrite)
@@ -100,7 +105,7 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
             finish(work, done, told, options.max_bad, alone)
         for used in part_locks(out):
             used.unlink(missing_ok=True)
-        return summary(out)
+        return {**summary(out), "notes": told.notes}
 
 
 def check(options: Options) -> None:
@@ -143,18 +148,35 @@ class Told:
 
     published: dict[str, int]  # split -> pairs that papers count
     images: str  # the list of the images that were taken, where a data set is seldom whole; else empty
+    notes: list[str]  # what people should know of how the raw data were read
 
 
-def planned(recipe: DataRecipe, root: Path | None, text: TextIdentity) -> tuple[Plan, Told]:
-    """What is to be written; the reader's own records are let go."""
-    source = read_source(recipe, root)
+def planned(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> tuple[Plan, Told]:
+    """What is to be written, and what the reader says beside it."""
     plan = make_plan(recipe, source, root, text)
     if plan.images == 0:
         raise DataError(
             f"{root}: no image with a caption was found; first of what was left out: {first(plan.left_out)}"
         )
     lists = getattr(registry.load(READERS, recipe.dataset), "list_images", None)
-    return plan, Told(dict(source.published), lists(source) if lists is not None else "")
+    for note in source.notes:
+        say(f"note: {note}")
+    return plan, Told(dict(source.published), lists(source) if lists is not None else "", source.notes)
+
+
+def as_begun(out: Path, plan: Plan, older: Callable[[], Plan]) -> Plan:
+    """The plan of a folder that an older version began with other spaces in captions, where it is one; else ``plan``."""
+    there = read_plan(out)
+    if there is None or there == plan.identity:
+        return plan
+    before = older()
+    if before.identity != there:
+        return plan
+    say(
+        f"{out}: was begun by an older version of t2i, which stored captions without the spaces at their ends; it stays "
+        "so. SOA over these captions misses a few labels; --overwrite makes the shards anew"
+    )
+    return before
 
 
 def read_source(recipe: DataRecipe, root: Path | None) -> Source:

@@ -46,6 +46,7 @@ class Source:
     categories: tuple[str, ...] = ()  # names that boxes use
     left_out: list[dict[str, Any]] = field(default_factory=list)  # lines of quarantine.jsonl
     published: dict[str, int] = field(default_factory=dict)  # split -> pairs of image and caption that papers count
+    notes: list[str] = field(default_factory=list)  # what people should know of how the raw data were read
 
     def leave_out(self, split: str, image: str, reason: str, caption: bool = False) -> None:
         """Note a picture, or only a caption of it, that cannot be used."""

@@ -1,36 +1,33 @@
 """What lies in a WebDataset tar: pictures with their captions, each picture by its place in the file.
 
-Members with the same stem are one sample: KEY.jpg (or another picture) with KEY.txt, one caption a line, or
-KEY.json, ``{"caption": "..."}`` or ``{"captions": ["...", "..."], "class": 3}``; other keys of it are ignored. Captions
-are those of KEY.txt where there is one, the class is that of KEY.json. Nothing is ever unpacked.
+Members with the same key are one sample. As WebDataset defines it, a key ends at the first dot of a name without its
+folders: ``a.jpg``, ``a.txt`` and ``a.seg.png`` are of the key ``a``. A sample is KEY.jpg (or another picture) with
+KEY.txt or KEY.caption, one caption a line, or KEY.json, ``{"caption": "..."}`` or ``{"captions": ["...", "..."],
+"class": 3}``; other keys of it are ignored. Captions are those of KEY.txt where there is one, the class is that of
+KEY.json. The ending may have several parts (``a.image.jpg`` with ``a.caption.txt``); names that agree up to their last
+dot (``a.2.jpg`` with ``a.2.txt``) belong together and are a sample of their own. Nothing is ever unpacked.
 """
 
 import io
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from t2icli.data.captions.lists import CLASS_LIMIT, keys_of, validated, without_lone_surrogates
+from t2icli.data.captions.text import captions_of, decoded
 from t2icli.data.images import SUFFIXES
-from t2icli.data.places import TEXT_LIMIT, captions_in, climbs_out, encodable
+from t2icli.data.places import TEXT_LIMIT, climbs_out, encodable
 from t2icli.errors import DataError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstandard"}
 HEADER_LIMIT = 1 << 15  # bytes that the headers of one member may take; they take hundreds
-CLASS_LIMIT = 2**31 - 1  # what a shard's i4 holds
-PICTURE, LINES, JSON = "picture", ".txt", ".json"  # kinds of members
+PICTURE, LINES, CAPTION, JSON = "picture", ".txt", ".caption", ".json"  # kinds of members
 FAULTS = (tarfile.TarError, OSError, ValueError)  # what tarfile raises on damage
-
-# Every escape of JSON, so that an escaped backslash before a "u" is not taken for one; a lone half of a pair is named.
-ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
-)
-
 
 Result = TypeVar("Result")
 
@@ -49,7 +46,7 @@ class Description(BaseModel):
 class Sample:
     """A picture in a tar."""
 
-    key: str  # the member's name without its ending
+    key: str  # by which it is put into a split
     member: str
     part: tuple[int, int]  # offset and length in bytes
     captions: tuple[str, ...]
@@ -66,6 +63,10 @@ class Gathered:
     class_index: int = -1
     reason: str = ""  # why the sample cannot be used
 
+    def said(self) -> list[str]:
+        """Its captions, from the first kind of member that has any."""
+        return next((found for kind in (LINES, CAPTION, JSON) if (found := self.captions.get(kind))), [])
+
 
 def read_tar(path: Path, leave_out: Callable[[str, str], None]) -> Iterator[Sample]:
     """The samples of an uncompressed tar in the order of their first members.
@@ -73,27 +74,63 @@ def read_tar(path: Path, leave_out: Callable[[str, str], None]) -> Iterator[Samp
     A member that cannot be used goes to ``leave_out`` with the reason; a tar that cannot be read is a ``DataError``.
     Members that are neither a picture nor text, and hidden ones, are passed over.
     """
-    for key, sample in gather(path, leave_out).items():
-        name = sample.members.get(PICTURE) or next(iter(sample.members.values()))
-        captions = sample.captions.get(LINES) or sample.captions.get(JSON)
-        if sample.reason:
-            leave_out(name, sample.reason)
-        elif PICTURE not in sample.members:
-            leave_out(name, "no picture of the same name is in this tar")
-        elif not captions:
-            leave_out(name, "has no caption")
-        else:
-            yield Sample(key, name, sample.part, tuple(captions), sample.class_index)
+    keys: dict[str, dict[str, Gathered]] = {}
+    for stem, gathered in gather(path, leave_out).items():
+        keys.setdefault(key_of(stem), {})[stem] = gathered
+    for key, stems in keys.items():
+        for stem, sample in joined(key, stems, leave_out).items():
+            name = sample.members.get(PICTURE) or next(iter(sample.members.values()))
+            captions = sample.said()
+            if sample.reason:
+                leave_out(name, sample.reason)
+            elif PICTURE not in sample.members:
+                leave_out(name, "no picture of the same name is in this tar")
+            elif not captions:
+                leave_out(name, "has no caption")
+            else:
+                yield Sample(stem, name, sample.part, tuple(captions), sample.class_index)
+
+
+def key_of(name: str) -> str:
+    """WebDataset's key of a member: its name up to the first dot behind the folders."""
+    folders, slash, base = name.rpartition("/")
+    return f"{folders}{slash}{base.partition('.')[0]}"
+
+
+def joined(key: str, stems: dict[str, Gathered], leave_out: Callable[[str, str], None]) -> dict[str, Gathered]:
+    """The samples of one key: a picture and a text that lack each other belong together, whatever their endings.
+
+    What more a whole sample has, such as a mask or other data (``a.seg.png``, ``a.more.json``), is passed over.
+    """
+    if len(stems) == 1:
+        return stems
+    whole = {stem: one for stem, one in stems.items() if one.reason or (PICTURE in one.members and one.said())}
+    pictures = {stem: one for stem, one in stems.items() if stem not in whole and PICTURE in one.members}
+    texts = {stem: one for stem, one in stems.items() if stem not in whole and PICTURE not in one.members}
+    if key in whole and not whole[key].reason:
+        return {stem: one for stem, one in whole.items() if PICTURE in one.members}
+    told = [one for stem, one in sorted(texts.items(), key=lambda item: item[0] != key) if one.said()]
+    if not pictures or not told:
+        return stems
+    chosen = key if key in pictures else next(iter(pictures))
+    sample = pictures.pop(chosen)
+    sample.captions = told[0].captions
+    classes = (one.class_index for one in (sample, *texts.values()) if one.class_index >= 0)
+    sample.class_index = next(classes, -1)
+    if chosen != key:  # of a.jpg, others are data about it; of a.1.jpg they are as good as it
+        for other in pictures.values():
+            leave_out(other.members[PICTURE], "its key has a picture already in this tar; the first is kept")
+    return {**whole, key: sample}
 
 
 def gather(path: Path, leave_out: Callable[[str, str], None]) -> dict[str, Gathered]:
-    """What a tar says of every key; a member that comes a second time goes to ``leave_out``."""
+    """What a tar says of every name without its last ending; a member that comes again goes to ``leave_out``."""
     gathered: dict[str, Gathered] = {}
     with open_tar(path) as texts:
         for member in members(path):
             name = PurePosixPath(encodable(member.name))
             kind = PICTURE if name.suffix.lower() in SUFFIXES else name.suffix.lower()
-            if kind not in (PICTURE, LINES, JSON) or name.name.startswith("."):
+            if kind not in (PICTURE, LINES, CAPTION, JSON) or name.name.startswith("."):
                 continue
             sample = gathered.setdefault(str(name.with_suffix("")), Gathered())
             if kind in sample.members:
@@ -101,9 +138,9 @@ def gather(path: Path, leave_out: Callable[[str, str], None]) -> dict[str, Gathe
                 leave_out(str(name), f"its key has {what} already in this tar; the first is kept")
                 continue
             sample.members[kind] = str(name)
-            reason = refusal(member) or take(sample, kind, member, texts)
-            if reason:
-                sample.reason = sample.reason or f"{name}: {reason}"
+            reason = refusal(member)
+            reason = f"{name}: {reason}" if reason else take(sample, kind, member, texts)
+            sample.reason = sample.reason or reason or ""
     return gathered
 
 
@@ -125,33 +162,30 @@ def refusal(member: tarfile.TarInfo) -> str | None:
 
 
 def take(sample: Gathered, kind: str, member: tarfile.TarInfo, file: io.BufferedReader) -> str | None:
-    """Keep what a member says about its sample; or why that cannot be done."""
+    """Keep what a member says about its sample; or say why that cannot be done."""
     if kind == PICTURE:
         sample.part = (member.offset_data, member.size)
         return None
+    name = sample.members[kind]
     if member.size > TEXT_LIMIT:
-        return f"is {member.size:,} bytes long; the captions of a picture may take {TEXT_LIMIT:,}"
+        return f"{name}: is {member.size:,} bytes long; the captions of a picture may take {TEXT_LIMIT:,}"
     file.seek(member.offset_data)
+    content = file.read(member.size)
     try:
-        text = file.read(member.size).decode("utf-8-sig")
-        if kind == LINES:
-            sample.captions[LINES] = captions_in(text)
+        if kind != JSON:
+            sample.captions[kind] = captions_of(content, name)
             return None
-        said = Description.model_validate_json(without_lone_surrogates(text))
-    except UnicodeDecodeError as fault:
-        return f"byte {fault.start} is not UTF-8"
-    except ValidationError as fault:
-        first = fault.errors()[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        text = without_lone_surrogates(decoded(content, name))
+        keys_of(text)
+        said = validated(Description, text, "the file")
+    except DataError as fault:
+        return str(fault)
+    except ValueError as fault:
+        return f"{name}: {fault}"
     texts = said.captions if said.captions is not None else [said.caption or ""]
     sample.captions[JSON] = [caption for caption in texts if caption.strip()]
     sample.class_index = said.class_index
     return None
-
-
-def without_lone_surrogates(json: str) -> str:
-    """JSON in which a half of a character, as is left where text was cut inside an emoji, is a space."""
-    return ESCAPE.sub(lambda escape: " " if escape["lone"] else escape[0], json)
 
 
 # ---------------------------------------------------------------------------- the file

@@ -8,7 +8,7 @@ from t2icli.errors import DataError, UserError
 from t2icli.evaluation import protocol as protocols
 from t2icli.evaluation.caching import digest_of
 from t2icli.evaluation.captions import draw, texts_hash
-from t2icli.evaluation.captions_file import Described, find_captions, read_captions
+from t2icli.evaluation.captions_file import Described, captions_lying_in, read_captions
 from t2icli.evaluation.evaluate import find_metrics
 from t2icli.evaluation.features import Boxes, Captions, Pictures
 from t2icli.evaluation.images import FolderImages, Images, image_files
@@ -43,7 +43,7 @@ def folder_task(request: Request) -> Task:
             raise UserError(f"{option}: is for runs; {request.target} is a folder of images, which are there already")
     name = request.protocol or "folders"
     protocol = protocols.load(name)
-    described = describe(request)
+    described, remarks = describe(request)
     images = FolderImages(request.target, request.samples, described.paths if described else None)
     captions, facts = None, None
     if described is not None:
@@ -51,8 +51,10 @@ def folder_task(request: Request) -> Task:
         facts = {
             "sha256": digest_of(captions.texts),
             "texts_sha256": texts_hash(captions.texts),
-            "from": str(request.captions or find_captions(request.target)),
+            "from": str(described.origin),
+            "paired_by": described.order,
         }
+        remarks = [*remarks, *described.notes]
     real = real_side(request, protocol, images)
     if real is not None and real.real_set is not None:
         refuse_foreign(name, list(find_metrics(protocol.metrics).values()), [real.real_set.dataset])
@@ -67,16 +69,18 @@ def folder_task(request: Request) -> Task:
         {"drawn": compared_with(pictures, real)},
         {"quantisation": "not known: files as they are", "lossy": lossy, "seeds": None, "captions": facts},
         real,
-        notes=notes,
+        notes=[*notes, *remarks, *(real.notes if real else ())],
         folder=folder_of_scores(request.target, request.against),
         may_be_lost=True,
     )
 
 
-def describe(request: Request) -> Described | None:
-    """The captions of the folder's images: those that are given, else those that lie in it."""
-    file = request.captions or find_captions(request.target)
-    return read_captions(file, request.target, image_files(request.target)) if file is not None else None
+def describe(request: Request) -> tuple[Described | None, list[str]]:
+    """The captions of the folder's images: those that are given, else those that lie in it; and remarks on them."""
+    pictures = image_files(request.target)
+    if request.captions is not None:
+        return read_captions(request.captions, request.target, pictures), []
+    return captions_lying_in(request.target, pictures)
 
 
 def captions_of(described: Described, count: int, rule: Negatives | None) -> Captions:
@@ -115,13 +119,13 @@ def against_folder(request: Request, rule: Negatives | None) -> Side:
     """Real images of a folder, with their captions where these lie in it too."""
     assert request.against is not None
     side = folder_side(request.against)
-    file = find_captions(request.against)
-    if file is None:
-        return side
-    described = read_captions(file, request.against, image_files(request.against))
+    described, remarks = captions_lying_in(request.against, image_files(request.against))
+    if described is None:
+        return replace(side, notes=remarks)
     captions = captions_of(described, len(described.paths), rule)
     assert side.pictures is not None
-    return replace(side, pictures=replace(side.pictures, captions=captions))
+    pictures = replace(side.pictures, captions=captions)
+    return replace(side, pictures=pictures, notes=[*remarks, *described.notes])
 
 
 def shard_side(request: Request, protocol: Protocol, images: Images) -> Side:

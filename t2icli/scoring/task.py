@@ -25,6 +25,7 @@ class Side:
     facts: dict[str, Any]
     real_set: Real | None = None  # None: a plain folder, or a file
     reference: Reference | None = None  # in place of the images
+    notes: Sequence[str] = ()  # for the result
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from t2icli.data.places import no_file_inside, numbered_lines, refuse_links, shown, unsafe
+from t2icli.data.captions.text import numbered_lines
+from t2icli.data.places import no_file_inside, refuse_links, shown, unsafe
 from t2icli.data.reed import TEST_CLASSES, captions, listed_classes, named_classes, some_classes
 from t2icli.data.source import FARTHEST, Box, Record, Source
 from t2icli.errors import DataError

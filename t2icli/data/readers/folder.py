@@ -1,56 +1,38 @@
 """A folder of pictures with captions, loose ones and those in WebDataset tars alike.
 
-Loose pictures have their captions in one of three forms, of which the first that is there is taken:
-
-    captions.jsonl   {"file": "a.jpg", "captions": ["...", "..."], "class": 3}   one line a picture; class optional
-    captions.csv     file,caption                                                a line a caption, with this header
-    NAME.txt         beside NAME.jpg                                             one caption a line
+Loose pictures have their captions in a list that lies in the folder, ``captions.jsonl`` or ``captions.csv``, or
+``metadata.jsonl`` or ``metadata.csv`` as image folders of Hugging Face have them, or else in a text file beside each,
+one caption a line: ``NAME.txt`` or ``NAME.caption`` (``t2icli/data/captions/``). The first of these that is there is
+taken.
 
 Tars bring their captions with them (``t2icli/data/tars.py``). Splits are by the hash of the file's name, or of the
 tar's with the sample's key, so that adding pictures or tars moves none. Nothing outside the folder is read: symbolic
 links to files inside it are followed, those out of it are left out, and those to folders are passed over.
 """
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from t2icli.data.captions.folders import FORMS, beside, lists_in, passed_over
+from t2icli.data.captions.lists import read_list
+from t2icli.data.captions.names import Names, NotMatched
+from t2icli.data.captions.text import captions_beside
 from t2icli.data.images import SUFFIXES
-from t2icli.data.places import (
-    captions_beside,
-    climbs_out,
-    encodable,
-    no_file_inside,
-    numbered_lines,
-    refuse_unlisted,
-)
+from t2icli.data.places import encodable, no_file_inside, refuse_unlisted
 from t2icli.data.source import Record, Source
-from t2icli.data.tars import CLASS_LIMIT, ENDINGS, read_tar, without_lone_surrogates
+from t2icli.data.tars import ENDINGS, read_tar
 from t2icli.errors import DataError
 from t2icli.recipe import Section
-
-FORMS = "captions.jsonl, captions.csv, or NAME.txt beside each NAME.jpg"
 
 
 class Config(Section):
     """The [reader] table."""
 
     val_share: float = Field(0.1, ge=0, lt=1, description="share of the pictures that become the val split")
-
-
-class Line(BaseModel):
-    """One line of captions.jsonl."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    file: str
-    captions: list[str]
-    class_index: int = Field(-1, alias="class", ge=-1, le=CLASS_LIMIT)
 
 
 @dataclass
@@ -127,17 +109,58 @@ def packed(root: Path, tar: str, source: Source) -> dict[str, Record]:
 def loose(root: Path, pictures: set[str], source: Source) -> dict[str, Record]:
     """What is said of loose pictures, by their names; those of which nothing is said are left out."""
     described: dict[str, Record] = {}
-    refused: set[str] = set()
-    for line in lines(root, pictures, source, refused):
-        reason = refusal(line, pictures, described)
-        if reason is None:
-            captions = unrepeated(tuple(filter(str.strip, line.captions)), line.file, source)
-            described[line.file] = Record(0, root / line.file, captions, class_index=line.class_index)
-        else:
-            source.leave_out("all", line.file, reason)
+    refused: set[str] = set()  # left out already, for what is wrong with their text files
+    lists = lists_in(root, pictures)
+    for path in lists:
+        listed(root, path, pictures, source, described)
+    if not lists:
+        refused = with_text_files(root, pictures, source, described)
+    source.notes += passed_over(root)
     for name in sorted(pictures - described.keys() - refused):
         source.leave_out("all", name, "has no caption")
     return described
+
+
+def listed(root: Path, path: Path, pictures: set[str], source: Source, described: dict[str, Record]) -> None:
+    """Take up what a list says of the pictures below the folder that it lies in."""
+    reason = no_file_inside(root, path, walked=True)
+    if reason:
+        raise DataError(f"{path}: {reason}; the captions should be a file in the folder itself")
+    below = "" if path.parent == root else f"{path.parent.relative_to(root).as_posix()}/"
+    names = Names(path.parent, (name.removeprefix(below) for name in pictures if name.startswith(below)))
+    for _, line in read_list(path):
+        try:
+            name = f"{below}{names.find(line.file)}"
+        except NotMatched as fault:
+            source.leave_out("all", f"{below}{line.file}", str(fault))
+            continue
+        if name in described:
+            source.leave_out("all", name, "is described twice; the first is kept")
+        elif not line.texts():
+            source.leave_out("all", name, "has no caption that is not blank")
+        else:
+            captions = unrepeated(line.texts(), name, source)
+            described[name] = Record(0, root / name, captions, class_index=line.class_index)
+    source.notes += names.note(f"{below}{path.name}")
+
+
+def with_text_files(root: Path, pictures: set[str], source: Source, described: dict[str, Record]) -> set[str]:
+    """Take up what text files say of the pictures beside them; gives the pictures whose files cannot be used."""
+    refused = set()
+    for name in sorted(pictures):
+        path = beside(root, name)
+        if path is None:
+            continue
+        try:
+            captions = captions_beside(root, path, walked=True)
+            if not captions:
+                raise DataError("has no caption that is not blank")
+        except DataError as fault:
+            refused.add(name)
+            source.leave_out("all", name, str(fault))
+        else:
+            described[name] = Record(0, root / name, unrepeated(tuple(captions), name, source))
+    return refused
 
 
 def unrepeated(captions: tuple[str, ...], image: str, source: Source) -> tuple[str, ...]:
@@ -146,80 +169,6 @@ def unrepeated(captions: tuple[str, ...], image: str, source: Source) -> tuple[s
     for _ in range(len(captions) - len(kept)):
         source.leave_out("all", image, "caption is there twice", caption=True)
     return kept
-
-
-def lines(root: Path, pictures: set[str], source: Source, refused: set[str]) -> Iterator[Line]:
-    """What the folder says about its loose pictures; ``refused`` gets those whose NAME.txt cannot be used."""
-    for name, form in (("captions.jsonl", from_jsonl), ("captions.csv", from_csv)):
-        path = root / name
-        if os.path.lexists(path):
-            reason = no_file_inside(root, path, walked=True)
-            if reason:
-                raise DataError(f"{path}: {reason}; the captions should be a file in the folder itself")
-            yield from form(path)
-            return
-    for name in sorted(pictures):
-        beside = (root / name).with_suffix(".txt")
-        if not os.path.lexists(beside):
-            continue
-        try:
-            yield Line(file=name, captions=captions_beside(root, beside, walked=True), **{"class": -1})
-        except DataError as fault:
-            refused.add(name)
-            source.leave_out("all", name, str(fault))
-
-
-def from_jsonl(path: Path) -> Iterator[Line]:
-    """Lines of captions.jsonl; the first that cannot be understood ends the reading."""
-    for number, text in numbered_lines(path):
-        if not text.strip():
-            continue
-        try:
-            yield Line.model_validate_json(without_lone_surrogates(text))
-        except ValidationError as fault:
-            first = fault.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "line"
-            raise DataError(
-                f"{path}: line {number}: {where}: {first['msg']}; "
-                'should be like {"file": "a.jpg", "captions": ["a red bus"]}'
-            ) from None
-
-
-def from_csv(path: Path) -> Iterator[Line]:
-    """captions.csv, the captions of a picture gathered."""
-    rows = csv.DictReader((text for _, text in numbered_lines(path)), strict=True)
-    gathered: dict[str, list[str]] = {}
-    try:
-        header = rows.fieldnames or []
-        if "file" not in header or "caption" not in header:
-            found = ",".join(header)
-            raise DataError(f"{path}: its first line is {found!r}; it should name the columns file and caption")
-        for row in rows:
-            if None in row:
-                raise DataError(
-                    f"{path}: line {rows.line_num} has more than the {len(header)} columns of the first line; "
-                    "put captions with a comma between quotation marks"
-                )
-            gathered.setdefault(row["file"] or "", []).append(row["caption"] or "")
-    except csv.Error as fault:
-        raise DataError(
-            f"{path}: line {rows.reader.line_num}: {fault}; is a quotation mark left open before it?"
-        ) from None
-    for name, captions in gathered.items():
-        yield Line(file=name, captions=captions, **{"class": -1})
-
-
-def refusal(line: Line, pictures: set[str], described: dict[str, Record]) -> str | None:
-    """Why a picture's captions cannot be used, if so."""
-    if climbs_out(line.file):
-        return "its name leads out of the folder"
-    if line.file not in pictures:
-        return "is described, but no such picture is there"
-    if line.file in described:
-        return "is described twice; the first is kept"
-    if not any(caption.strip() for caption in line.captions):
-        return "has no caption that is not blank"
-    return None
 
 
 def place_of(name: str) -> float:

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from t2icli.console import say
+from t2icli.data.captions.text import numbered_lines
 from t2icli.data.narratives import PAGE, missing_files, parts, read_narratives
 from t2icli.data.places import files_below, shown
 from t2icli.data.source import Record, Source
@@ -175,27 +176,25 @@ def list_images(source: Source) -> str:
 def read_images(path: Path) -> list[Asked]:
     """The lines of such a list in their order; an image may be there once for every split, or once without one."""
     listed: dict[Asked, None] = {}
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line, text in enumerate(file, start=1):
-                words = text.split()
-                if not words:
-                    continue
-                if not OPEN_IMAGES_ID.fullmatch(words[0]) or words[1:] not in ([], ["train"], ["val"], ["test"]):
-                    raise DataError(
-                        f"{path}: line {line} is {shown(text.strip())}; "
-                        "should be 16 hexadecimal digits, and a split (train, val, test) behind them or nothing"
-                    )
-                number, split = number_of(words[0]), words[1] if len(words) == 2 else None
-                rivals = (None, split) if split else (None, *NARRATIVES)
-                if any((number, rival) in listed for rival in rivals):
-                    raise DataError(
-                        f"{path}: line {line}: {words[0]} is listed before; "
-                        "every id should be there once, or once with each of its splits"
-                    )
-                listed[number, split] = None
-    except OSError as fault:
-        raise DataError(f"{path}: reader.images cannot be read: {fault.strerror}") from None
+    if not path.exists():
+        raise DataError(f"{path}: reader.images cannot be read: No such file or directory")
+    for line, text in numbered_lines(path, hint="a line is of one image"):
+        words = text.split()
+        if not words:
+            continue
+        if not OPEN_IMAGES_ID.fullmatch(words[0]) or words[1:] not in ([], ["train"], ["val"], ["test"]):
+            raise DataError(
+                f"{path}: line {line} is {shown(text.strip())}; "
+                "should be 16 hexadecimal digits, and a split (train, val, test) behind them or nothing"
+            )
+        number, split = number_of(words[0]), words[1] if len(words) == 2 else None
+        rivals = (None, split) if split else (None, *NARRATIVES)
+        if any((number, rival) in listed for rival in rivals):
+            raise DataError(
+                f"{path}: line {line}: {words[0]} is listed before; "
+                "every id should be there once, or once with each of its splits"
+            )
+        listed[number, split] = None
     if not listed:
         raise DataError(f"{path}: lists no images; should have an id of Open Images a line")
     return list(listed)

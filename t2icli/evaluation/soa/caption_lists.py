@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from t2icli.data.captions.text import lines_in, text_of
+from t2icli.documents import parse_json
 from t2icli.errors import DataError, UserError
 from t2icli.evaluation.soa.labels import LABELS, PERSON, labels_of
 from t2icli.pickles import read_pickle
@@ -22,6 +24,7 @@ from t2icli.storage import write_text
 
 COLUMNS = ("image_id", "caption_id", "caption")  # of our files
 KEYS = ("image_id", "id", "caption")  # of the official ones
+WHOLE = re.compile(r"[0-9]{1,18}")
 Lists = Mapping[int, Sequence["Entry"]]
 
 
@@ -83,7 +86,7 @@ def read_official(path: Path) -> tuple[int, list[Entry]]:
 def read_own(path: Path) -> tuple[int, list[Entry]]:
     """One JSON file: label, columns and rows."""
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = parse_json(text_of(path))
         places = [table["columns"].index(name) for name in COLUMNS]
         rows = [[row[place] for place in places] for row in table["rows"]]
         label = int(table["label"])
@@ -161,37 +164,43 @@ def read_captions(path: Path) -> list[Entry]:
     """
     found = []
     for place, row in enumerate(annotations(path)):
-        try:
-            caption = row["caption"]
-            found.append(Entry(int(row["image_id"]), int(row.get("id", place)), caption))
-        except (KeyError, TypeError, ValueError, AttributeError):
-            caption = None
-        if not isinstance(caption, str):
+        caption = None
+        if isinstance(row, dict):
+            caption, image, number = row.get("caption"), whole(row.get("image_id")), whole(row.get("id", place))
+        if not isinstance(caption, str) or image is None or number is None:
             raise DataError(
                 f"{path}: caption {place + 1} is damaged: {json.dumps(row)[:200]}; expected image_id (a whole number) "
                 "and caption (text)"
             )
+        found.append(Entry(image, number, caption))
     if not found:
         raise DataError(f"{path}: holds no captions")
     return found
 
 
+def whole(value: Any) -> int | None:
+    """A whole number, be it written as text as narratives have it; none for anything else."""
+    if isinstance(value, str) and WHOLE.fullmatch(value):
+        return int(value)
+    return value if type(value) is int else None
+
+
 def annotations(path: Path) -> list[Any]:
     """The rows of either kind of file."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file; expected captions as COCO's captions_val2014.json has them")
+    text = text_of(path)
+    lines = [line for line in lines_in(text) if line.strip()]
     try:
-        text = path.read_text(encoding="utf-8")
-        lines = text.strip().split("\n")
         # A file of lines is no JSON document as a whole, but its first line is one.
-        if len(lines) > 1 and lines[0].startswith("{") and lines[0].rstrip().endswith("}"):
-            return [json.loads(line) for line in lines if line.strip()]
-        document = json.loads(text)
-        if isinstance(document, dict) and "annotations" not in document:
-            document = {"annotations": [document]}  # a file of one line
-        rows = document["annotations"] if isinstance(document, dict) else document
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected captions as COCO's captions_val2014.json has them") from None
+        if len(lines) > 1 and lines[0].lstrip().startswith("{") and lines[0].rstrip().endswith("}"):
+            return [parse_json(line) for line in lines]
+        document = parse_json(text)
     except ValueError as fault:
         raise DataError(f"{path}: not valid JSON ({fault})") from None
+    if isinstance(document, dict) and "annotations" not in document:
+        document = {"annotations": [document]}  # a file of one line
+    rows = document["annotations"] if isinstance(document, dict) else document
     if not isinstance(rows, list):
         raise DataError(f"{path}: not a file of captions; expected annotations with image_id, id and caption")
     return rows
@@ -202,14 +211,11 @@ def read_images(path: Path) -> list[int]:
 
     The id is the number that a name ends in: COCO_val2014_000000542079 is 542079.
     """
-    try:
-        names = read_pickle(path) if path.suffix in (".pickle", ".pkl") else path.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: is not text; expected one image name or id a line, or a .pickle of them") from None
+    if not path.exists():
+        raise DataError(f"{path}: no such file; expected one image name or id a line, or a .pickle of them")
+    names = read_pickle(path) if path.suffix in (".pickle", ".pkl") else text_of(path).split()
     if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: holds no list of images; expected their names or ids")
+        raise DataError(f"{path}: holds no list of images; expected their names or ids, one a line")
     ids = list(numbers(names, path))
     repeated = [image for image, count in Counter(ids).items() if count > 1]
     if repeated:
@@ -220,7 +226,7 @@ def read_images(path: Path) -> list[int]:
 def numbers(names: Iterable[Any], path: Path) -> Iterator[int]:
     """The number that each name ends in, apart from a file's ending."""
     for name in names:
-        digits = re.search(r"(\d+)(\.\w+)?$", str(name))
+        digits = re.search(r"([0-9]{1,18})(\.\w+)?$", str(name))
         if digits is None:
             raise DataError(f"{path}: {name!r} does not end in an image's number")
         yield int(digits[1])
