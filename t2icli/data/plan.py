@@ -96,10 +96,10 @@ def clean_caption(text: str) -> str:
     return found
 
 
-def clean_caption_until_0_1(text: str) -> str:
-    """The same as older versions stored it, without spaces at its ends and all others single.
+def trimmed_caption(text: str) -> str:
+    """A caption as versions until 0.1 stored it: without spaces at its ends, and all others single.
 
-    For folders that they began, which would otherwise have to be made anew.
+    Folders that they began stay of one kind, and need not be made anew.
     """
     kinds = ((c, unicodedata.category(c)) for c in text)
     kept = (" " if kind in ("Cc", "Cs") else c for c, kind in kinds if kind != "Cf")

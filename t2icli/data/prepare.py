@@ -24,7 +24,7 @@ from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manif
 from t2icli.data.ownership import IMAGES, QUARANTINE, lock, read_plan, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.places import shown
-from t2icli.data.plan import Plan, Task, clean_caption_until_0_1, make_plan, make_settings, unusable_images
+from t2icli.data.plan import Plan, Task, make_plan, make_settings, trimmed_caption, unusable_images
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.documents import Count, Document, checked
@@ -81,11 +81,7 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
     start = registry.load("t2icli.data.engines", options.engine).engine(workforce)
     text = recipe.text  # its encoder comes first, because it is what is missing most often
     encoder = text_encoder(text.model, text.max_tokens, precision=text.precision)
-    source = read_source(recipe, root)
-    plan, told = planned(recipe, source, root, encoder.identity)
-    if not options.overwrite:
-        plan = as_begun(out, plan, lambda: make_plan(recipe, source, root, encoder.identity, clean_caption_until_0_1))
-    del source  # its records, which the plan has anew
+    plan, told = planned(recipe, root, encoder.identity, None if options.overwrite else out)
     tasks = part.of(plan.tasks) if part else plan.tasks
     if options.dry_run:
         outlined = outline(plan, recipe, tasks)
@@ -151,9 +147,12 @@ class Told:
     notes: list[str]  # what people should know of how the raw data were read
 
 
-def planned(recipe: DataRecipe, source: Source, root: Path | None, text: TextIdentity) -> tuple[Plan, Told]:
-    """What is to be written, and what the reader says beside it."""
+def planned(recipe: DataRecipe, root: Path | None, text: TextIdentity, begun: Path | None = None) -> tuple[Plan, Told]:
+    """What is to be written, in the folder that was ``begun`` perhaps; the reader's own records are let go."""
+    source = read_source(recipe, root)
     plan = make_plan(recipe, source, root, text)
+    if begun is not None:
+        plan = as_begun(begun, plan, lambda: make_plan(recipe, source, root, text, trimmed_caption))
     if plan.images == 0:
         raise DataError(
             f"{root}: no image with a caption was found; first of what was left out: {first(plan.left_out)}"
@@ -165,7 +164,7 @@ def planned(recipe: DataRecipe, source: Source, root: Path | None, text: TextIde
 
 
 def as_begun(out: Path, plan: Plan, older: Callable[[], Plan]) -> Plan:
-    """The plan of a folder that an older version began with other spaces in captions, where it is one; else ``plan``."""
+    """The plan of a folder that an older version began, if only spaces of captions differ in it; else ``plan``."""
     there = read_plan(out)
     if there is None or there == plan.identity:
         return plan
@@ -173,8 +172,8 @@ def as_begun(out: Path, plan: Plan, older: Callable[[], Plan]) -> Plan:
     if before.identity != there:
         return plan
     say(
-        f"{out}: was begun by an older version of t2i, which stored captions without the spaces at their ends; it stays "
-        "so. SOA over these captions misses a few labels; --overwrite makes the shards anew"
+        f"{out}: was begun by an older version of t2i, which stored captions without the spaces at their ends, and "
+        "stays so: SOA over these captions misses 1 % of their labels; --overwrite makes the shards anew"
     )
     return before
 

@@ -98,6 +98,58 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert "line 1: line: Invalid JSON" in fault()
 
 
+def test_hugging_face_layouts_and_caption_files(tmp_path: Path) -> None:
+    pictures(tmp_path, "train/a.jpg", "train/deep/b.jpg", "test/a.jpg", "other/c.jpg")
+    (tmp_path / "train/a.caption").write_text("beside \n")
+    (tmp_path / "test/a.txt").write_text("text first")
+    (tmp_path / "test/a.caption").write_text("not read")
+    assert captions_of(tmp_path) == {"train/a.jpg": ("beside ",), "test/a.jpg": ("text first",)}
+    (tmp_path / "test/metadata.csv").write_text("file_name,label,text\na.jpg,x,of test\n")
+    lines = [
+        {"file_name": "a.jpg", "text": "of train"},
+        {"file_name": "deep\\B.jpg", "text": "deep "},
+        {"file_name": "c.jpg"},
+    ]
+    (tmp_path / "train/metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert captions_of(tmp_path) == {
+        "test/a.jpg": ("of test",),
+        "train/a.jpg": ("of train",),
+        "train/deep/b.jpg": ("deep ",),
+    }
+    source = read(Config(), tmp_path, 0)
+    assert source.notes == [
+        "1 names in train/metadata.jsonl are written otherwise than the pictures' and were matched (1 by case), "
+        "e.g. deep\\B.jpg for deep/b.jpg"
+    ]
+    assert reasons(tmp_path) == {
+        "train/c.jpg": "is described, but no such picture is there",
+        "other/c.jpg": "has no caption",
+    }
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "other/c.jpg", "text": "of all"}')
+    (tmp_path / "captions.csv").symlink_to("metadata.jsonl")
+    assert "its first line is" in fault_of(tmp_path)
+    (tmp_path / "captions.csv").unlink()
+    assert captions_of(tmp_path) == {"other/c.jpg": ("of all",)}
+    (tmp_path / "metadata.csv").touch()
+    assert read(Config(), tmp_path, 0).notes == ["metadata.jsonl is read, and metadata.csv beside it not"]
+
+
+def test_names_that_are_written_otherwise(tmp_path: Path) -> None:
+    pictures(tmp_path, "sub/a.png", "sub/b.png", "sub/c.png", "Case.JPG")
+    rows = ["./sub/a.png", "sub\\b.png", str(tmp_path / "sub/c.png"), "case.jpg", "sub/d.png", "Cased.JPG"]
+    (tmp_path / "captions.csv").write_text("file;caption\n" + "".join(f"{name};a, {name}\n" for name in rows))
+    assert captions_of(tmp_path).keys() == {"sub/a.png", "sub/b.png", "sub/c.png", "Case.JPG"}
+    assert reasons(tmp_path) == {
+        "sub/d.png": "is described, but no such picture is there",
+        "Cased.JPG": "is described, but no such picture is there; did you mean Case.JPG?",
+    }
+    (note,) = read(Config(), tmp_path, 0).notes
+    assert note.startswith("4 names in captions.csv are written otherwise") and "(3 by slashes, 1 by case)" in note
+    summary = prepare(unencoded(), tmp_path, tmp_path / "out", Options(workers=1, max_bad=0.5))
+    assert summary["notes"] == [note]
+    assert prepare(unencoded(), tmp_path, tmp_path / "out", Options(dry_run=True))["notes"] == [note]
+
+
 # ---------------------------------------------------------------------------- hostile folders
 
 
@@ -220,9 +272,10 @@ def test_odd_captions_reach_the_shards_clean(tmp_path: Path) -> None:
 
 def test_captions_end_where_lines_end(tmp_path: Path) -> None:
     pictures(tmp_path, "a.jpg", "b.jpg")
-    (tmp_path / "a.txt").write_bytes("one\r\ntwo\rthree\x0cstill\u2028three\n".encode())
-    (tmp_path / "b.txt").write_text("b")
-    assert captions_of(tmp_path)["a.jpg"] == ("one", "two", "three\x0cstill\u2028three")
+    (tmp_path / "a.txt").write_bytes("one\r\ntwo\rstill two\x0cstill\u2028two\n".encode())
+    (tmp_path / "b.txt").write_bytes(b"of an\rold Mac\r")
+    assert captions_of(tmp_path)["a.jpg"] == ("one", "two\rstill two\x0cstill\u2028two")
+    assert captions_of(tmp_path)["b.jpg"] == ("of an", "old Mac")
     (tmp_path / "captions.jsonl").write_text('{"file": "a.jpg", "captions": ["one\u2028two"]}', encoding="utf-8")
     assert captions_of(tmp_path) == {"a.jpg": ("one\u2028two",)}
 

@@ -38,7 +38,9 @@ def test_a_folder_of_loose_pictures_and_tars(tmp_path: Path) -> None:
 
 def test_a_tar_with_nothing_to_use_says_why(tmp_path: Path) -> None:
     make_tar(tmp_path / "a.tar", [("1.png", RED), ("1.txt", b"\xff")])
-    with pytest.raises(DataError, match=r"0 pictures and 1 tars, and none has a caption.*1\.txt: byte 0 is not UTF-8"):
+    with pytest.raises(
+        DataError, match=r"0 pictures and 1 tars, and none has a caption.*1\.txt: byte 0 is not UTF-8; save"
+    ):
         read(Config(), tmp_path, 0)
 
 

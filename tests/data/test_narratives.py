@@ -154,7 +154,7 @@ def test_broken_lines_are_errors_with_file_and_line(tmp_path: Path, bad: str, me
 
 def test_bytes_that_are_no_utf8_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"image_id": "9", "caption": "\xff"}\n')
-    with pytest.raises(DataError, match=r"a\.jsonl: line 1: line: Invalid JSON: invalid unicode"):
+    with pytest.raises(DataError, match=r"a\.jsonl: byte 30 is not UTF-8; save the file as UTF-8 text"):
         list(read_narratives(tmp_path, "a.jsonl"))
 
 
@@ -163,7 +163,7 @@ def test_a_line_too_long_is_refused_before_it_is_in_memory(tmp_path: Path, monke
     monkeypatch.setattr(narratives, "LONGEST_LINE", 1_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"a\.jsonl: line 2 is longer than 1 MB; .*line ends lost"):
+        with pytest.raises(DataError, match=r"a\.jsonl: line 2 is longer than 1,000,000 bytes; .*line ends lost"):
             list(read_narratives(tmp_path, "a.jsonl"))
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:

@@ -1,4 +1,4 @@
-"""Files under a user's folder: what a name may be, where links lead, and text that is not trusted."""
+"""Files under a user's folder: what a name may be, and where links lead."""
 
 import os
 from pathlib import Path
@@ -6,15 +6,12 @@ from pathlib import Path
 import pytest
 
 from t2icli.data.places import (
-    TEXT_LIMIT,
     Folders,
-    captions_beside,
     climbs_out,
     encodable,
     files_below,
     leads_out,
     no_file_inside,
-    numbered_lines,
     refuse_links,
     refuse_unlisted,
     shown,
@@ -93,9 +90,6 @@ def test_files_inside_and_links_out(tmp_path: Path) -> None:
     refuse_links(root, ["inner", "none"])
     with pytest.raises(DataError, match="outer: is a symbolic link that leads out of"):
         refuse_links(root, ["inner", "outer"])
-    assert captions_beside(root, root / "folder" / "a.txt") == ["one", "two"]
-    with pytest.raises(DataError, match=r"^a\.txt is a symbolic link out of the folder"):
-        captions_beside(root, root / "outer" / "a.txt")
     found = sorted((f"{folder}{name}", out) for folder, name, out in files_below(root, root))
     assert found == [("away.txt", True), ("folder/a.txt", False), ("outer", True)]
     folders = Folders(root, ["folder"])
@@ -108,17 +102,3 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
         list(files_below(tmp_path, tmp_path / "none"))
     with pytest.raises(DataError, match=r"^a\\udcff: the folder cannot be listed: Permission denied"):
         refuse_unlisted(PermissionError(13, "Permission denied", "a\udcff"))
-
-
-def test_lines_have_numbers_and_limits(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"\xef\xbb\xbfone\r\n\ntwo")
-    assert list(numbered_lines(path)) == [(1, "one\r\n"), (2, "\n"), (3, "two")]
-    for content, message in (
-        (b"one\n" + b"x" * (TEXT_LIMIT + 1), "line 2 is longer than 1,048,576 bytes"),
-        (b"one\n\xff", "byte 4 is not UTF-8; save the file as UTF-8 text"),
-        (b"one\n\0", "line 2 holds a NUL; save the file as UTF-8 text, not as UTF-16"),
-    ):
-        path.write_bytes(content)
-        with pytest.raises(DataError, match=f"a.txt: {message}"):
-            list(numbered_lines(path))

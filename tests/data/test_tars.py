@@ -47,7 +47,7 @@ def test_samples_and_their_places(tmp_path: Path, form: int) -> None:
         tmp_path / "a.tar",
         [
             ("0001.png", RED),
-            ("0001.txt", b"\xef\xbb\xbfone\r\n\r\ntwo\rthree\xe2\x80\xa8same line\n"),
+            ("0001.txt", b"\xef\xbb\xbfone\r\n\r\ntwo\rstill\xe2\x80\xa8two\n"),
             ("sub/2.json", json.dumps({"captions": ["four", " ", "five"], "class": 3, "url": "more"}).encode()),
             ("sub/2.JPEG", blue),
             ("./3.webp", b"any bytes"),
@@ -65,7 +65,7 @@ def test_samples_and_their_places(tmp_path: Path, form: int) -> None:
     )
     found, left_out = samples(path)
     assert [(s.key, s.member, s.captions, s.class_index) for s in found] == [
-        ("0001", "0001.png", ("one", "two", "three\u2028same line"), -1),
+        ("0001", "0001.png", ("one", "two\rstill\u2028two"), -1),
         ("sub/2", "sub/2.JPEG", ("four", "five"), 3),
         ("3", "3.webp", ("six",), -1),
         (long, f"{long}.png", ("seven",), -1),
@@ -141,12 +141,91 @@ def test_members_that_are_left_out(tmp_path: Path) -> None:
         "good.png": again.format("picture"),
         "good.jpg": again.format("picture"),
         "good.txt": again.format(".txt"),
-        "latin.png": "latin.txt: byte 3 is not UTF-8",
+        "latin.png": "latin.txt: byte 3 is not UTF-8; save the file as UTF-8 text",
         "form.png": "form.json: captions: Input should be a valid array",
         "class.png": "class.json: class: Input should be less than or equal to 2147483647",
         "broken.png": "broken.json: the file: Invalid JSON: EOF while parsing a value at line 1 column 13",
         "long.png": "long.txt: is 1,048,577 bytes long; the captions of a picture may take 1,048,576",
     }
+
+
+def test_keys_end_at_the_first_dot(tmp_path: Path) -> None:
+    path = make_tar(
+        tmp_path / "a.tar",
+        [
+            ("v1.0/a.image.png", RED),  # dots of folders are none of the key
+            ("v1.0/a.caption.txt", b"one "),
+            ("b.png", RED),
+            ("b.seg.png", RED),  # more of a whole sample is passed over
+            ("b.txt", b"two"),
+            ("b.more.json", b"[]"),
+            ("c.b.jpg", RED),
+            ("c.json", b'{"class": 3}'),
+            ("c.caption", b"three"),
+            ("2020.1.png", RED),  # names that agree to their last dot belong together
+            ("2020.1.txt", b"four"),
+            ("2020.2.png", RED),
+            ("2020.2.txt", b"five"),
+            ("d.left.png", RED),
+            ("d.right.png", RED),
+            ("d.txt", b"six"),
+            ("e.old.png", RED),
+            ("e.old.txt", b"seven"),
+            ("e.new.png", RED),
+            ("f.x.png", RED),
+            ("f.y.txt", b"\xe9"),
+            ("g.x.txt", b"nine"),
+        ],
+    )
+    found, left_out = samples(path)
+    assert [(s.key, s.member, s.captions, s.class_index) for s in found] == [
+        ("v1.0/a", "v1.0/a.image.png", ("one ",), -1),
+        ("b", "b.png", ("two",), -1),
+        ("c", "c.b.jpg", ("three",), 3),
+        ("2020.1", "2020.1.png", ("four",), -1),
+        ("2020.2", "2020.2.png", ("five",), -1),
+        ("d", "d.left.png", ("six",), -1),
+        ("e.old", "e.old.png", ("seven",), -1),
+    ]
+    assert left_out == {
+        "d.right.png": "its key has a picture already in this tar; the first is kept",
+        "e.new.png": "has no caption",
+        "f.x.png": "has no caption",
+        "f.y.txt": "f.y.txt: byte 0 is not UTF-8; save the file as UTF-8 text",
+        "g.x.txt": "no picture of the same name is in this tar",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_of_members_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    text = "Käfer\u2028 one \r\ntwo"
+    path = make_tar(
+        tmp_path / "a.tar",
+        [
+            ("1.png", RED),
+            ("1.txt", text.encode(encoding)),
+            ("2.png", RED),
+            ("2.json", json.dumps({"caption": text}).encode(encoding)),
+        ],
+    )
+    assert [s.captions for s in samples(path)[0]] == [("Käfer\u2028 one ", "two"), (text,)]
+
+
+def test_members_that_are_no_text(tmp_path: Path) -> None:
+    bad = {
+        "nul.txt": ("one\ntwo".encode("utf-16-le"), "line 1 holds a NUL; save the file as UTF-8 text, not as UTF-16"),
+        "lfs.txt": (b"version https://git-lfs.github.com/spec/v1\n", "should be text: it is a Git LFS pointer"),
+        "page.json": (b"<html><body>", "should be text: it is a web page"),
+        "twice.json": (b'{"caption": "a", "caption": "b"}', "caption: this key is there twice"),
+        "number.json": (b'{"caption": 5}', "caption: Input should be a valid string"),
+    }
+    members = [(f"{name[:-4].rstrip('.')}.png", RED) for name in bad] + [
+        (name, text) for name, (text, _) in bad.items()
+    ]
+    found, left_out = samples(make_tar(tmp_path / "a.tar", members))
+    assert found == []
+    for name, (_, reason) in bad.items():
+        assert left_out[f"{name.partition('.')[0]}.png"].startswith(f"{name}: {reason}")
 
 
 def test_reading_a_part(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from small_shards import pictures, save
 
 from t2icli.errors import DataError
-from t2icli.evaluation.captions_file import find_captions, read_captions
+from t2icli.evaluation.captions_file import NATURAL, captions_lying_in, find_captions, read_captions
 from t2icli.evaluation.images import image_files
 
 
@@ -103,3 +103,141 @@ def test_captions_that_are_not_there(tmp_path, folder):
     (tmp_path / "bytes.csv").write_bytes(b"file,caption\n000.png,\xff\n")
     with pytest.raises(DataError, match="byte 21 is not UTF-8"):
         read(tmp_path / "bytes.csv", folder)
+
+
+def numbered(tmp_path, count, folder="many"):
+    made = save(tmp_path / folder, pictures(count))
+    for number in range(count):
+        (made / f"{number:03}.png").rename(made / f"{number}.png")
+    return made
+
+
+def test_lines_go_to_pictures_in_natural_order_and_the_result_says_so(tmp_path):
+    made = numbered(tmp_path, 12)
+    text = "".join(f"number {n} \u2028\r\n" for n in range(12)) + "\r\n\r\n"
+    found = read(written(tmp_path, "c.txt", text), made)
+    assert [(path.name, said) for path, said in zip(found.paths, found.texts, strict=True)] == [
+        (f"{n}.png", f"number {n} \u2028") for n in sorted(range(12), key=str)
+    ]
+    assert found.order == NATURAL
+    assert found.notes == [
+        "c.txt: its lines went to the pictures in the natural order of their names (line 3 to 2.png), which is not "
+        "the order of their letters (10.png)"
+    ]
+    few = read(written(tmp_path, "d.txt", "a\nb\nc\n"), save(tmp_path / "few", pictures(3)))
+    assert (few.order, list(few.notes)) == (NATURAL, [])
+
+
+def test_names_in_other_forms_are_matched_and_counted(tmp_path, folder):
+    lines = [{"file": name, "caption": "a"} for name in ("./000.png", "001.PNG", str(folder / "002.png"))]
+    found = read(written(tmp_path, "c.jsonl", jsonl(*lines)), folder)
+    assert list(found.texts) == ["a"] * 3
+    assert found.notes == [
+        "3 names in c.jsonl are written otherwise than the pictures' and were matched (2 by slashes, 1 by case), "
+        "e.g. ./000.png for 000.png"
+    ]
+
+
+def test_captions_stay_as_they_are_written(tmp_path, folder):
+    texts = [" a bus ", "a bus", "a\u2028bus "]
+    lines = [{"file": name, "caption": text} for name, text in zip(NAMES, texts, strict=True)]
+    for name, text in (
+        ("c.jsonl", jsonl(*lines)),
+        ("c.csv", "file,caption\n" + "".join(f"{n},{text}\n" for n, text in zip(NAMES, texts, strict=True))),
+        ("c.txt", "\n".join(texts)),
+    ):
+        assert list(read(written(tmp_path, name, text), folder).texts) == texts
+
+
+def test_of_several_captions_the_first_counts_and_the_result_says_so(tmp_path, folder):
+    table = "file,caption\n" + "".join(f"{name},{which} of {name}\n" for name in NAMES for which in ("one", "two"))
+    found = read(written(tmp_path, "c.csv", table), folder)
+    assert list(found.texts) == [f"one of {name}" for name in NAMES]
+    assert found.notes == [f"3 pictures of {folder} have several captions: the first of each counts"]
+
+
+@pytest.mark.parametrize("ending", ["txt", "caption"])
+def test_text_files_beside_pictures(folder, ending):
+    assert captions_lying_in(folder, image_files(folder)) == (None, [])
+    for name in NAMES[:2]:
+        written(folder, f"{name[:3]}.{ending}", f"one of {name} \ntwo\n")
+    found, notes = captions_lying_in(folder, image_files(folder))
+    assert found is None
+    assert notes == [
+        f"2 of the 3 pictures of {folder} have captions in a text file beside them: as the others have none, captions "
+        "are taken for unknown"
+    ]
+    written(folder, f"002.{ending}", "one of 002.png ")
+    found, notes = captions_lying_in(folder, image_files(folder))
+    assert list(found.texts) == [f"one of {name} " for name in NAMES] and notes == []
+    assert (found.origin, found.order) == (folder, None)
+    written(folder, f"002.{ending}", "\n")
+    with pytest.raises(DataError, match=f"002.{ending}: holds no caption, or a blank one"):
+        captions_lying_in(folder, image_files(folder))
+    (folder / f"002.{ending}").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=f"002.png: 002.{ending}: byte 0 is not UTF-8; save the file as UTF-8 text"):
+        captions_lying_in(folder, image_files(folder))
+
+
+def test_lists_of_hugging_face_below_the_folder(tmp_path):
+    for part, count in (("train", 2), ("test", 1)):
+        made = save(tmp_path / "made" / part, pictures(count))
+        lines = [{"file_name": f"{n:03}.png", "text": f"{part} {n}"} for n in range(count)]
+        written(made, "metadata.jsonl", jsonl(*lines))
+    folder = tmp_path / "made"
+    found, notes = captions_lying_in(folder, image_files(folder))
+    assert list(found.texts) == ["test 0", "train 0", "train 1"] and notes == []
+    written(folder, "metadata.csv", "file_name,text\ntest/000.png,a\ntrain/000.png,b\ntrain/001.png,c\n")
+    written(folder, "metadata.jsonl", jsonl({"file_name": "test/000.png", "text": "a"}))
+    with pytest.raises(DataError, match=r"metadata.jsonl: 2 of the 3 pictures of .* have no caption, e.g. train/000"):
+        captions_lying_in(folder, image_files(folder))
+    (folder / "metadata.jsonl").rename(folder / "captions.jsonl")
+    written(
+        folder,
+        "captions.jsonl",
+        jsonl(*[{"file": f, "caption": "x"} for f in ("test/000.png", "train/000.png", "train/001.png")]),
+    )
+    assert captions_lying_in(folder, image_files(folder))[1] == [
+        "captions.jsonl is read, and metadata.csv beside it not"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.txt", "one\n \nthree\n", "c.txt: line 2 is blank, and the line of a picture"),
+        ("c.txt", "one\ntwo\nthree\nfour\n", "holds 4 captions, one a line, for 3 pictures"),
+        ("c.txt", "", "holds 0 captions, one a line, for 3 pictures"),
+        (
+            "c.jsonl",
+            jsonl({"file": "made/000.png", "caption": "x"}),
+            "e.g. made/000.png; for made/000.png: did you mean 000.png",
+        ),
+        (
+            "c.jsonl",
+            jsonl({"file": "../000.png", "caption": "x"}),
+            "1 of 1 captions have no picture in .*, e.g. ../000.png$",
+        ),
+        ("c.jsonl", jsonl(*PLAIN, {"file": "./000.PNG", "caption": "x"}), "line 4: ./000.PNG is described twice"),
+        ("c.jsonl", jsonl({"file": "000.png", "caption": 5}), "line 1: caption: Input should be a valid string"),
+        ("c.csv", CSV.replace('"a ""blue"" bus, parked"', "a bus, parked"), "line 3 has more than the 2 columns"),
+        ("c.json", "[]", "captions come as .jsonl lines like"),
+    ],
+)
+def test_more_captions_that_do_not_fit(tmp_path, folder, name, text, message):
+    with pytest.raises(DataError, match=message):
+        read(written(tmp_path, name, text), folder)
+
+
+def test_what_sample_writes_is_read_by_both_verbs_whatever_the_captions_hold(tmp_path):
+    torch = pytest.importorskip("torch")
+    from t2icli.data.readers.folder import Config
+    from t2icli.data.readers.folder import read as prepare_folder
+    from t2icli.sampling import write_singles
+
+    captions = ["a bus ", "a\u2028bus\x85", 'a "bus"; two,\nlines']
+    made = tmp_path / "made"
+    write_singles(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), captions, {}, made)
+    assert list(read(find_captions(made), made).texts) == captions
+    (records, _) = prepare_folder(Config(val_share=0.0), made, 0).splits.values()
+    assert [record.captions for record in records] == [(text,) for text in captions]

@@ -33,9 +33,10 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 WHOLE = re.compile(r"-?[0-9]{1,10}")
 
-# Every escape of JSON, so that an escaped backslash before a "u" is not taken for one; a lone half of a pair is named.
+# Every escape of JSON, so that an escaped backslash before a "u" is not taken for one, with a space before it; a lone
+# half of a pair is named.
 ESCAPE = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+    r" ?\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
 )
 
 
@@ -154,14 +155,12 @@ def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def without_lone_surrogates(text: str) -> str:
-    """JSON in which a half of a character, as is left where text was cut inside an emoji, is a space, or beside one
-    nothing."""
+    """JSON in which a half of a character, as is left where text was cut inside an emoji, is a space where none is."""
 
     def mended(escape: re.Match[str]) -> str:
         if not escape["lone"]:
             return escape[0]
-        beside = text[escape.start() - 1 : escape.start()] + text[escape.end() : escape.end() + 1]
-        return "" if " " in beside else " "
+        return "" if text.startswith(" ", escape.end()) else " "
 
     return ESCAPE.sub(mended, text)
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from t2icli.data.places import climbs_out, shown
 
 LOOKED_FOR = 20  # names for which the most similar one is looked for; each takes a look at every picture
-SIMILAR = 0.85  # of the letters in common, in order
+SIMILAR = 0.9  # of the letters in common, in order
 
 
 class NotMatched(Exception):
@@ -93,7 +93,9 @@ class Names:
         self.looked += 1
         if self.looked > LOOKED_FOR:
             return None
-        return next(iter(difflib.get_close_matches(plain, self.pictures, n=1, cutoff=SIMILAR)), None)
+        digits = re.findall(r"[0-9]+", plain)  # 0042.png is no slip of 0043.png
+        likely = sorted(picture for picture in self.pictures if re.findall(r"[0-9]+", picture) == digits)
+        return next(iter(difflib.get_close_matches(plain, likely, n=1, cutoff=SIMILAR)), None)
 
     def note(self, listing: str) -> list[str]:
         """What a result says of names that were matched although they are written otherwise."""
@@ -134,8 +136,7 @@ def in_natural_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: ([counted(part) for part in PurePosixPath(name).parts], name))
 
 
-def counted(part: str) -> list[tuple[str, int]]:
-    """A part of a path as text and numbers by turns, each text with the number behind it."""
-    pieces = re.split(r"([0-9]+)", part)
-    numbers = [int(digits) for digits in pieces[1::2]] + [-1]
-    return list(zip(pieces[::2], numbers, strict=True))
+def counted(part: str) -> list[tuple[int, int]]:
+    """A part of a path letter by letter, but for its numbers, which are compared as such where two meet."""
+    pieces = re.findall(r"[0-9]+|[^0-9]", part)
+    return [(ord("0"), int(piece)) if "0" <= piece[0] <= "9" else (ord(piece), 0) for piece in pieces]

@@ -104,7 +104,8 @@ def test_captions_that_are_absent(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", r"holds no list of images"),
-        (b"\xff\xfe", r"is not text; expected one image name or id a line"),
+        (b"\xff\xfe", r"holds no list of images; expected their names or ids, one a line"),
+        (b"7\n\xe9", r"images\.txt: byte 2 is not UTF-8; save the file as UTF-8 text"),
         (b"COCO_val2014_000000000001\nbus\n", r"'bus' does not end in an image's number"),
         (b"7\n0007.jpg\n", r"lists image 7 more than once"),
     ],
