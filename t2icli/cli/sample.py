@@ -10,7 +10,9 @@ from t2icli.cli.options import JsonOption, SetOption
 
 def sample(
     caption: Annotated[str | None, typer.Argument(help="What the picture should show.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Captions from a text file, one a line.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Captions from a text file, one a line, or those of a .jsonl or .csv list.")
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="A run folder or a file of weights; default: the newest run.")
     ] = None,

@@ -221,6 +221,28 @@ def test_metrics_of_captions_say_what_they_need(folders, inception, tiny_clip):
     assert result["generated"]["negatives"] is None
 
 
+def test_how_captions_were_given_to_pictures_is_said(tmp_path, folders, inception):
+    many = save(tmp_path / "many", pictures(12))
+    for number in range(12):
+        (many / f"{number:03}.png").rename(many / f"{number}.png")
+    (tmp_path / "c.txt").write_text("".join(f"a bus {n} \n" for n in range(12)))
+    rows = [json.dumps({"file": f".\\{n}.png", "captions": [f"a bus {n} ", "more"]}) for n in range(12)]
+    (tmp_path / "c.jsonl").write_text("\n".join(rows))
+    by_line, by_name = (
+        score(Request(many, many, captions=tmp_path / name, metrics=["is"], weights=[inception]))
+        for name in ("c.txt", "c.jsonl")
+    )
+    assert by_line["generated"]["captions"]["sha256"] == by_name["generated"]["captions"]["sha256"]
+    paired = [result["generated"]["captions"]["paired_by"] for result in (by_line, by_name)]
+    assert paired == ["natural order of names", None]
+    assert any("line 3 to 2.png" in note for note in by_line["notes"])
+    assert any("12 by slashes" in note for note in by_name["notes"])
+    assert any("12 pictures of" in note and "several captions" in note for note in by_name["notes"])
+    (many / "0.txt").write_text("a bus")
+    notes = score(Request(folders[0], many, metrics=["is"], weights=[inception]))["notes"]
+    assert any("1 of the 12 pictures" in note and "taken for unknown" in note for note in notes)
+
+
 def test_bfloat16_is_said(folders, inception, scored):
     result = score(Request(*folders, metrics=["is"], weights=[inception], precision="bfloat16"))
     assert "features in bfloat16 instead of float32" in result["deviations"]

@@ -72,6 +72,17 @@ def test_captions_a_line(tmp_path: Path, count: int) -> None:
     assert read_captions(path) == [Entry(100 + n, n, f"a bus \u2028 on {n}.") for n in range(count)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_captions_and_images_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    """And the space at a caption's end, which alone makes it one of a bus, is still there."""
+    rows = [{"image_id": 7, "id": 1, "caption": "a café bus "}, {"image_id": 8, "id": 2, "caption": "a café bus"}]
+    for name, text in (("c.json", json.dumps({"annotations": rows})), ("c.jsonl", "\r\n".join(map(json.dumps, rows)))):
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        (tmp_path / "images.txt").write_bytes("8\r\n7\r\n".encode(encoding))
+        write_lists(tmp_path / name, tmp_path / "lists", tmp_path / "images.txt")
+        assert read_lists(tmp_path / "lists")[5] == [Entry(7, 1, "a café bus ")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -82,6 +93,11 @@ def test_captions_a_line(tmp_path: Path, count: int) -> None:
         ("3", r"not a file of captions"),
         ('{"annotations": [{"image_id": "1f", "caption": "x"}]}', r"caption 1 is damaged: .*whole number"),
         ('{"annotations": [{"image_id": 1, "caption": null}]}', r"caption 1 is damaged"),
+        ('{"annotations": [{"image_id": 1.5, "caption": "a"}]}', r"caption 1 is damaged: .*whole number"),
+        ('{"annotations": [{"image_id": true, "caption": "a"}]}', r"caption 1 is damaged"),
+        ('{"image_id": 1, "caption": "a"}\n{"image_id": NaN, "caption": "a"}', r"not valid JSON .NaN is no number"),
+        ("[" * 100_000, r"not valid JSON .it is nested too deeply"),
+        ("version https://git-lfs.github.com/spec/v1\n", r"should be text: it is a Git LFS pointer"),
         ('{"annotations": [{"image_id": 1, "caption": "a"}, 4]}', r"caption 2 is damaged: 4; expected image_id"),
     ],
 )
