@@ -107,7 +107,7 @@ def joined(key: str, stems: dict[str, Gathered], leave_out: Callable[[str, str],
     whole = {stem: one for stem, one in stems.items() if one.reason or (PICTURE in one.members and one.said())}
     pictures = {stem: one for stem, one in stems.items() if stem not in whole and PICTURE in one.members}
     texts = {stem: one for stem, one in stems.items() if stem not in whole and PICTURE not in one.members}
-    if key in whole and not whole[key].reason:
+    if key in whole and PICTURE in whole[key].members:
         return {stem: one for stem, one in whole.items() if PICTURE in one.members}
     told = [one for stem, one in sorted(texts.items(), key=lambda item: item[0] != key) if one.said()]
     if not pictures or not told:

@@ -134,6 +134,13 @@ def test_hugging_face_layouts_and_caption_files(tmp_path: Path) -> None:
     assert read(Config(), tmp_path, 0).notes == ["metadata.jsonl is read, and metadata.csv beside it not"]
 
 
+def test_a_picture_with_a_blank_caption_is_left_out_once(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "captions.csv").write_text("file,caption\na.jpg, \nb.jpg,one\n")
+    left_out = read(Config(), tmp_path, 0).left_out
+    assert [(line["image"], line["reason"]) for line in left_out] == [("a.jpg", "has no caption that is not blank")]
+
+
 def test_names_that_are_written_otherwise(tmp_path: Path) -> None:
     pictures(tmp_path, "sub/a.png", "sub/b.png", "sub/c.png", "Case.JPG")
     rows = ["./sub/a.png", "sub\\b.png", str(tmp_path / "sub/c.png"), "case.jpg", "sub/d.png", "Cased.JPG"]

@@ -85,6 +85,8 @@ def read_list(path: Path) -> Iterator[Numbered]:
 
 def captions_alone(path: Path) -> list[str]:
     """The captions of a list of any form in its order, whatever pictures it names; blank ones are passed over."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file of captions, one a line, or a list that ends in .jsonl or .csv")
     if path.suffix.lower() in TABLES:
         found = [text for _, line in rows_of(path, ()) for text in line.texts()]
     elif path.suffix.lower() in LINES:

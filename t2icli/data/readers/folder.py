@@ -109,25 +109,24 @@ def packed(root: Path, tar: str, source: Source) -> dict[str, Record]:
 def loose(root: Path, pictures: set[str], source: Source) -> dict[str, Record]:
     """What is said of loose pictures, by their names; those of which nothing is said are left out."""
     described: dict[str, Record] = {}
-    refused: set[str] = set()  # left out already, for what is wrong with their text files
     lists = lists_in(root, pictures)
+    refused = set() if lists else with_text_files(root, pictures, source, described)
     for path in lists:
-        listed(root, path, pictures, source, described)
-    if not lists:
-        refused = with_text_files(root, pictures, source, described)
+        refused |= listed(root, path, pictures, source, described)
     source.notes += passed_over(root)
     for name in sorted(pictures - described.keys() - refused):
         source.leave_out("all", name, "has no caption")
     return described
 
 
-def listed(root: Path, path: Path, pictures: set[str], source: Source, described: dict[str, Record]) -> None:
-    """Take up what a list says of the pictures below the folder that it lies in."""
+def listed(root: Path, path: Path, pictures: set[str], source: Source, described: dict[str, Record]) -> set[str]:
+    """Take up what a list says of the pictures below the folder that it lies in; gives those left out for it."""
     reason = no_file_inside(root, path, walked=True)
     if reason:
         raise DataError(f"{path}: {reason}; the captions should be a file in the folder itself")
     below = "" if path.parent == root else f"{path.parent.relative_to(root).as_posix()}/"
     names = Names(path.parent, (name.removeprefix(below) for name in pictures if name.startswith(below)))
+    refused = set()
     for _, line in read_list(path):
         try:
             name = f"{below}{names.find(line.file)}"
@@ -137,11 +136,13 @@ def listed(root: Path, path: Path, pictures: set[str], source: Source, described
         if name in described:
             source.leave_out("all", name, "is described twice; the first is kept")
         elif not line.texts():
+            refused.add(name)
             source.leave_out("all", name, "has no caption that is not blank")
         else:
             captions = unrepeated(line.texts(), name, source)
             described[name] = Record(0, root / name, captions, class_index=line.class_index)
     source.notes += names.note(f"{below}{path.name}")
+    return refused - described.keys()
 
 
 def with_text_files(root: Path, pictures: set[str], source: Source, described: dict[str, Record]) -> set[str]:

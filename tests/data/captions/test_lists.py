@@ -248,7 +248,7 @@ def test_files_without_captions(tmp_path: Path, name: str) -> None:
     for text in ("", " \n\n"):
         with pytest.raises(DataError, match=f"{name}: holds no caption; write one a line"):
             captions_alone(written(tmp_path, name, text))
-    with pytest.raises(DataError, match="none: no such file"):
+    with pytest.raises(DataError, match="none: no such file of captions, one a line, or a list that ends in .jsonl"):
         captions_alone(tmp_path / "none")
 
 
