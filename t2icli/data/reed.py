@@ -4,7 +4,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from t2icli.console import say
-from t2icli.data.places import captions_beside, numbered_lines, refuse_links, shown
+from t2icli.data.captions.text import captions_beside, numbered_lines
+from t2icli.data.places import refuse_links, shown
 from t2icli.errors import DataError
 from t2icli.vocabulary import LOST
 
@@ -12,11 +13,11 @@ TEST_CLASSES = "testclasses.txt"
 
 
 def captions(root: Path, path: Path) -> tuple[str, ...]:
-    """The lines of a picture's text file, the field's mark of a lost character read as a space.
+    """The lines of a picture's text file, the field's mark of a lost character read as a space, and spaces single.
 
     A ``DataError`` says why there are none.
     """
-    lines = (line.replace(LOST, " ").strip() for line in captions_beside(root, path))
+    lines = (" ".join(line.replace(LOST, " ").split()) for line in captions_beside(root, path))
     texts = tuple(filter(None, lines))
     if not texts:
         raise DataError(f"{shown(path.name)} has no line that is not blank")

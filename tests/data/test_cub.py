@@ -278,13 +278,14 @@ def test_files_that_are_not_what_they_should_be(birds: Path) -> None:
     for file in ("images", "bounding_boxes", "image_class_labels"):
         path = birds / "CUB_200_2011" / f"{file}.txt"
         whole = path.read_text()
-        path.write_text(whole, encoding="utf-16")
-        assert f"{file}.txt: byte 0 is not UTF-8; save the file as UTF-8 text" in fault_of(birds)
+        path.write_bytes(whole.encode() + b"\xff")
+        assert f"{file}.txt: byte {len(whole)} is not UTF-8; save the file as UTF-8 text" in fault_of(birds)
         path.write_text("1 \0")
         assert f"{file}.txt: line 1 holds a NUL" in fault_of(birds)
         path.write_text("\n")
         assert f"{file}.txt: is empty; its lines should be like 1 " in fault_of(birds)
         with path.open("w") as hole:
+            hole.write("1 ")
             hole.truncate(100_000_000)
         assert f"{file}.txt: line 1 is longer than 1,048,576 bytes" in fault_of(birds)
         path.unlink()
