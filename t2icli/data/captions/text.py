@@ -100,6 +100,7 @@ def cut(text: Iterator[str], limit: int) -> Iterator[str]:
         if end not in piece and size <= limit:
             continue
         joined = "".join(pending)
+        pending.clear()  # two copies of a long line would be in memory else
         if not begun and "\n" not in joined:
             end = "\r"
         begun = True
