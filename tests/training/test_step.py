@@ -1,7 +1,8 @@
 """One step of a system so small that every update can be written down."""
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from t2icli.batch import Batch, Fake, Text
 from t2icli.setting import Setting
 from t2icli.systems._base import Losses, System
 from t2icli.systems.xmcgan import XMCGAN, Config
+from t2icli.training import step as step_module
 from t2icli.training.loop import warmed_up
 from t2icli.training.step import buffers_restored, train_step
 
@@ -103,6 +105,22 @@ def test_the_discriminator_learns_from_every_batch_and_the_generator_from_the_la
 
 
 @pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_gradients_are_those_of_all_processes(update: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the processes agree on takes each gradient's place before the step; here it is the double."""
+
+    def agreed(module: nn.Module) -> None:
+        for parameter in module.parameters():
+            parameter.grad *= 2
+
+    monkeypatch.setattr(step_module, "average_gradients", agreed)
+    system = Product(update)
+    one_step(system, batch(real=5.0, noise=7.0))
+    d = 3.0 - 2 * RATE_D * (14.0 - 5.0)
+    met = d if update == "alternating" else 3.0
+    assert values(system) == (pytest.approx(2.0 + 2 * RATE_G * met * 7.0), pytest.approx(d))
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
 def test_no_gradient_is_left_behind(update: str) -> None:
     system = Product(update)
     one_step(system, batch(5.0, 7.0), batch(5.0, 7.0))
@@ -117,6 +135,49 @@ def test_terms_join_the_generators_losses_only(update: str) -> None:
     met = d if update == "alternating" else 3.0
     assert values(system) == (pytest.approx(2.0 - RATE_G * (2 * 7.0 - met * 7.0)), pytest.approx(d))
     assert float(losses["g/far/off"]) == pytest.approx(28.0)
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_every_forward_runs_in_the_precision_of_the_recipe_and_no_backward_does(update: str) -> None:
+    inside = False
+    seen: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def precision() -> Iterator[None]:
+        nonlocal inside
+        inside = True
+        yield
+        inside = False
+
+    class Watched(Product):
+        def generate(self, text: Text, noise: Tensor) -> Fake:
+            seen.append(("generate", inside))
+            return super().generate(text, noise)
+
+        def d_losses(self, batch: Batch, fake: Fake) -> Losses:
+            seen.append(("d", inside))
+            return super().d_losses(batch, fake)
+
+        def g_losses(self, batch: Batch, fake: Fake) -> Losses:
+            seen.append(("g", inside))
+            return super().g_losses(batch, fake)
+
+    system = Watched(update)
+    system.generator.value.register_hook(lambda _: seen.append(("backward", not inside)))
+    optimizers = [torch.optim.SGD(side.parameters(), 0.1) for side in (system.generator, system.discriminator)]
+    train_step(system, {"far": term_of(seen, lambda: inside)}, [batch(5.0, 7.0)] * 2, *optimizers, precision)
+    assert [name for name, _ in seen] == ["generate", "d", "generate", "d", "g", "term", "backward"]
+    assert all(right for _, right in seen)
+
+
+def term_of(seen: list[tuple[str, bool]], inside: Callable[[], bool]) -> Callable[[Batch, Fake], Losses]:
+    """A term that notes where it was called."""
+
+    def term(batch: Batch, fake: Fake) -> Losses:
+        seen.append(("term", inside()))
+        return {"off": fake.images[-1].mean()}
+
+    return term
 
 
 def test_statistics_of_updates_of_the_discriminator_alone_are_forgotten() -> None:
