@@ -186,3 +186,20 @@ def test_without_negatives():
         expected = f"{metric.name}: needs 99 captions of other pictures for each picture, and there are only 3 captions"
         with pytest.raises(UserError, match=expected):
             metric.compute([side], None)
+
+
+def test_spread_over_folds_is_that_of_ten_shuffled_parts():
+    """Against plain loops over a permutation of RandomState(2020), divisor 10."""
+    metric = r_precision.METRICS[0]
+    count = 40
+    images = torch.eye(count)
+    images[5:15] = torch.eye(count)[6:16]
+    texts = [f"caption {row}" for row in range(count)]
+    layers = ("embedding", "embedding")
+    side = with_captions(images, torch.eye(count), texts, negatives_of(count, 9), metric.network, layers)
+    (score,) = metric.compute([side], None)
+    hit = [float(not 5 <= row < 15) for row in np.random.RandomState(2020).permutation(count)]
+    parts = [sum(hit[4 * fold : 4 * fold + 4]) / 4 for fold in range(10)]
+    mean = sum(parts) / 10
+    expected = (sum((part - mean) ** 2 for part in parts) / 10) ** 0.5
+    assert score.values["rp-clip_std_over_folds"] == pytest.approx(expected, abs=1e-12)

@@ -7,7 +7,7 @@ from small_shards import pictures
 from t2icli.encoders._files import load_matcher
 from t2icli.errors import EnvironmentFault, RecipeError
 from t2icli.evaluation.evaluate import Sides, evaluate_images, find_metrics
-from t2icli.evaluation.features import Captions, Pictures, View
+from t2icli.evaluation.features import Captions, Features, Pictures, View
 from t2icli.evaluation.images import MemoryImages
 from t2icli.evaluation.looking import Machine
 from t2icli.evaluation.metrics.vlms import standard_error
@@ -89,3 +89,29 @@ def test_matchers_that_are_none(tiny_encoders, tmp_path):
         damsm_matcher.load(Weights([f"damsm={tiny_encoders['vlm']}"]), CPU)
     with pytest.raises(RecipeError, match="a stream is no matcher"):
         vlm_matcher.load(Weights([f"vlm={tiny_encoders['stream']}"]), CPU)
+
+
+def test_standard_error_is_that_of_ten_parts():
+    """Against plain loops: ten parts of a fixed order, divisor 9, over the root of ten."""
+    scores = torch.rand(40, generator=torch.Generator().manual_seed(5))
+
+    class Side:
+        def of(self, network, layer):
+            return scores
+
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0)).tolist()
+    parts = [sum(float(scores[row]) for row in order[4 * fold : 4 * fold + 4]) / 4 for fold in range(10)]
+    mean = sum(parts) / 10
+    expected = (sum((part - mean) ** 2 for part in parts) / 9) ** 0.5 / 10**0.5
+    assert standard_error(Side())["vlms_standard_error"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_each_level_of_vlms_has_its_own_layer():
+    levels = {"general": 0.1, "global": 0.2, "local": 0.3}
+    layers = {name: torch.full((4,), value) for name, value in levels.items()}
+    layers |= {f"{name}_shuffled": torch.full((4,), -value) for name, value in levels.items()}
+    side = Features(4, "", {"vlm_matcher": layers}, pictures=Pictures(None, "x", Captions(TEXTS)))
+    (score,) = find_metrics(["vlms"])["vlms"].compute([side], None)
+    for name, value in (("vlms", 0.1), ("vlms-global", 0.2), ("vlms-local", 0.3)):
+        assert score.values[name] == pytest.approx(value)
+        assert score.values[f"{name} (shuffled captions)"] == pytest.approx(-value)

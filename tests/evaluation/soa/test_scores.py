@@ -148,3 +148,16 @@ def test_images_without_a_pair_are_left_out_of_the_mean_and_a_label_without_any_
     result = scores.accuracies([[3], [3], [4]], torch.zeros(3, 80))
     assert scores.class_overlap(ious, result) == 0.25
     assert scores.image_overlap(ious, result) == pytest.approx(1 / 3)
+
+
+def test_a_label_that_is_named_twice_counts_once() -> None:
+    """A caption list may hold a label twice, and a caption name an object by two words."""
+    once, twice = [[0], [0, 1], [1]], [[0, 0], [0, 1, 1, 0], [1]]
+    present = torch.tensor([[1, 0], [0, 1], [0, 0]])
+    first, second = (scores.accuracies(labels, present) for labels in (once, twice))
+    assert (second.images.tolist(), second.found.tolist()) == ([2, 2], [1, 1])
+    assert (first.images.tolist(), first.found.tolist()) == ([2, 2], [1, 1])
+    box = [0.0, 0.0, 0.0, 0.5, 0.5, 0.9]
+    detected = torch.tensor([[box], [[0.0, 0.0, 0.0, 0.5, 1.0, 0.9]], [[-1.0] * 6]])
+    given = [[(0, 0, 0, 0.5, 0.5)], [(0, 0, 0, 0.5, 0.5)], []]
+    assert scores.overlaps(twice, given, detected, 2)[0] == pytest.approx((1 + 0.5) / 2, abs=1e-12)

@@ -105,3 +105,18 @@ def test_scenes_by_their_own_recogniser():
     assert metric.title({"network": "scenes-recogniser"}) == "soa[scenes-recogniser]"
     with pytest.raises(UserError, match="soa: none of the 1 captions names one of the 20 objects of scenes"):
         metric.compute([scenes([[1.0] * 20], ["a street at night"])], None)
+
+
+def test_overlaps_by_label_and_by_image_differ():
+    """Two images of a bus with an overlap of 1/7 each, one of a dog without any."""
+    detected = torch.tensor([[[5, 0.25, 0.25, 0.75, 0.75, 0.9]]] * 2 + [[[-1, 0, 0, 0, 0, 0]]])
+    boxes = [[(5, 0, 0, 0.5, 0.5)], [(5, 0, 0, 0.5, 0.5)], [(16, 0, 0, 1, 1)]]
+    [score] = soa([side(seen([5], [5], []), ["x"] * 3, [[5], [5], [16]], boxes, detected)], None)
+    assert score.values["soa-c-iou"] == pytest.approx(1 / 14)
+    assert score.values["soa-i-iou"] == pytest.approx(2 / 21)
+
+
+def test_a_label_of_the_lists_counts_once_a_picture():
+    [score] = soa([side(seen([5], []), ["x"] * 2, [[5, 5], [5]])], None)
+    assert [row["images"] for row in score.details["labels"]] == [2]
+    assert score.values["soa-i"] == 0.5
