@@ -20,8 +20,8 @@ Facts = Mapping[str, object]  # name -> value; the one named "caption" is what t
 CAPTION = "caption"
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 SIDE_LIMIT = 16_000  # pixels; WebP's own limit is 16,383
-# EXIF in a JPEG has 65,533 bytes. A letter takes 12 of them at most in JSON, where all letters are written in ASCII, and
-# four in the description.
+# EXIF in a JPEG has 65,533 bytes. A letter takes 12 of them at most in JSON, where all letters are written in ASCII,
+# and four in the description.
 EXIF_LETTERS = 3_900
 
 

@@ -21,7 +21,7 @@ from t2icli.recipe_files import (
     to_toml,
     verb_of,
 )
-from t2icli.storage import write_text
+from t2icli.storage import is_stream, write_text
 
 
 def list_recipes(as_json: bool) -> None:
@@ -71,12 +71,12 @@ def copy_recipe(name: str, target: Path, force: bool) -> None:
     source = find_anywhere(name)
     if target.is_dir():
         target = target / source.name
-    if target.exists() and not force:
+    if target.exists() and not force and not is_stream(target):
         raise UserError(f"{target}: exists already; choose another name, or replace it with --force")
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, read_text(source))
     say(f"copied {source}; use it with: t2i {verb_of(read(source))} {target}")
-    print(target)
+    if not is_stream(target):
+        print(target)
 
 
 def check_recipe(name: str, overrides: Sequence[str], as_json: bool) -> None:

@@ -95,6 +95,8 @@ def refuse_unwritable(path: Path) -> None:
         refuse_no_folder(path.parent)
         return
     except OSError as fault:  # a file where a folder should be, a circle of links, a name that is too long
+        if fault.errno == errno.ENOTDIR:
+            refuse_no_folder(path.parent)
         raise UserError(f"{path}: {fault.strerror}; name a place that can be written") from None
     kinds = ((stat.S_ISDIR, "a folder; name a file in it"), (stat.S_ISBLK, "a disk"), (stat.S_ISSOCK, "a socket"))
     for is_kind, name in kinds:

@@ -14,8 +14,21 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Folder or module -> what of t2icli it may import. All but the pure rooms may use the leaves.
 LEAVES = {"__version__", "errors", "ending", "registry", "console", "storage", "batch", "setting", "recipe", "weights"}
+<<<<<<< HEAD
 LEAVES |= {"recipe_files", "vocabulary", "released", "pickles", "distributed", "known_weights", "documents"}
 LEAVES |= {"tensor_files", "hub_folders"}
+=======
+LEAVES |= {
+    "recipe_files",
+    "vocabulary",
+    "released",
+    "pickles",
+    "distributed",
+    "known_weights",
+    "documents",
+    "picture_files",
+}
+>>>>>>> 96c7dd4 (Every file that a user names is written by one rule: sheets, results, lists, copies of recipes, shards)
 MAY_IMPORT = {
     "cli": set(),  # and inside function bodies everything
     "data": {"data"},
@@ -36,7 +49,11 @@ MAY_IMPORT = {
 PURE = ("nn", "losses")  # know torch and each other's functions, but no recipe, file or message
 CLI_AT_ONCE = ("cli", "ending", "errors", "console")  # what may be imported when `t2i --help` runs
 WITHOUT_TORCH = ("errors", "ending", "registry", "console", "documents", "storage", "recipe", "recipe_files", "weights")
+<<<<<<< HEAD
 WITHOUT_TORCH += ("cli", "tensor_files", "hub_folders")
+=======
+WITHOUT_TORCH += ("picture_files", "cli")
+>>>>>>> 96c7dd4 (Every file that a user names is written by one rule: sheets, results, lists, copies of recipes, shards)
 
 
 def name_of(path: Path) -> str:

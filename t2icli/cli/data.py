@@ -86,7 +86,9 @@ def inspect(
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Only this split, e.g. val. Default: all.")] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Where the contact sheet goes. Default: DIR/inspect-SPLIT.png."),
+        typer.Option(
+            metavar="FILE", help="Where the contact sheet goes: .png, .jpg or .webp. Default: DIR/inspect-SPLIT.png."
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> None:

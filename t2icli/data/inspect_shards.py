@@ -26,7 +26,7 @@ from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
 from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, UserError
-from t2icli.storage import write_atomically
+from t2icli.picture_files import refuse_no_picture, write_picture
 from t2icli.vocabulary import words_of
 
 BINS = 16  # of a histogram, at most
@@ -76,8 +76,8 @@ def inspect(folder: Path, split: str | None = None, sheet: Path | None = None) -
     A sheet is written to ``folder/inspect-SPLIT.png``, or to ``sheet`` where one split is read. Duplicates are looked
     for among the splits that are read. Damage is an error that names the shard and its row.
     """
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise UserError(f"--sheet {sheet}: a contact sheet is a PNG; name a file that ends in .png")
+    if sheet is not None:
+        refuse_no_picture(sheet, "--sheet")
     manifest = read_manifest(folder)
     names = [split] if split is not None else list(dict.fromkeys(entry.split for entry in entries(manifest)))
     if sheet is not None and len(names) != 1:
@@ -283,14 +283,15 @@ def write_sheet(path: Path, folder: ShardFolder) -> None:
     for place, image in enumerate(chosen):
         row, column = divmod(place, COLUMNS)
         sheet.paste(cell(*folder.locate(int(image))), (column * CELL, row * height))
+    known = {"shards": folder.folder, "split": folder.split}
     try:
-        write_atomically(path, lambda temporary: sheet.save(temporary, "PNG"))
-    except OSError as fault:
-        if fault.errno in NO_SPACE:
+        write_picture(path, sheet, known)
+    except (OSError, UserError) as fault:
+        if isinstance(fault, OSError) and fault.errno in NO_SPACE:
             raise
         raise UserError(
-            f"{path}: the contact sheet cannot be written ({fault.strerror or fault}); choose another place for it, "
-            f"a split at a time: --split {folder.split} --sheet FILE.png"
+            f"{path}: the contact sheet cannot be written ({getattr(fault, 'strerror', fault)}); choose another place "
+            f"for it, a split at a time: --split {folder.split} --sheet FILE.png"
         ) from None
 
 

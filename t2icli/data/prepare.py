@@ -31,7 +31,7 @@ from t2icli.documents import Count, Document, checked
 from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
-from t2icli.storage import write_json, write_text
+from t2icli.storage import make_folder, write_json, write_text
 
 READERS = "t2icli.data.readers"
 SHOWN = 3  # bad images that a message names
@@ -86,7 +86,7 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
     if options.dry_run:
         outlined = outline(plan, recipe, tasks)
         return {"out": str(out), "dry_run": True, **outlined, "published": told.published, "notes": told.notes}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with lock(out, part) as alone, keeping(out, plan, recipe):
         settle(out, plan, options.overwrite)
         finished = is_finished(out, plan)

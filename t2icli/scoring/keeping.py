@@ -15,7 +15,7 @@ from t2icli.errors import DataError, UserError
 from t2icli.evaluation.report.write import Document, Grid, write_report
 from t2icli.scoring.results import read_result
 from t2icli.scoring.task import Task
-from t2icli.storage import write_atomically, write_json
+from t2icli.storage import is_stream, write_atomically, write_json
 
 SHOWN = 32  # pictures of a report's grid
 PAGE = ".html"
@@ -33,16 +33,21 @@ def refuse_page(out: Path | None) -> None:
 def keep(result: dict[str, Any], task: Task, out: Path | None) -> None:
     """Write the result, its page, and the wrong captions beside it, named by their hash so that results share them."""
     chosen = out is None
+    if out is not None and is_stream(out):  # what flows on has no folder for a page
+        write_json(out, result)
+        return
     try:
         if out is None:
             out = free_name(task.folder, f"{task.name}-{result['utc'].replace('-', '').replace(':', '')}")
         out.parent.mkdir(parents=True, exist_ok=True)
         keep_negatives(result, task, out.parent)
         write_json(out, result)
-    except OSError as fault:
+    except (OSError, UserError) as fault:
         if not (chosen and task.may_be_lost):
             raise
-        say(f"the result is not kept: {task.folder} cannot be written ({fault.strerror}); name a place with --out FILE")
+        say(
+            f"the result is not kept: {task.folder} cannot be written ({getattr(fault, 'strerror', fault)}); name a place with --out FILE"
+        )
         return
     say(f"Result: {out}")
     page = write_report(out.with_suffix(PAGE), [(out, result)], grids(task))

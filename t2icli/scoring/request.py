@@ -6,6 +6,7 @@ from pathlib import Path
 
 from t2icli.errors import DataError, UserError
 from t2icli.evaluation.images import image_files
+from t2icli.storage import refuse_unwritable
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -39,6 +40,8 @@ def check_numbers(request: Request) -> None:
     ):
         if value is not None and value < least:
             raise UserError(f"{option} {value}: should be at least {least}")
+    if request.out is not None:
+        refuse_unwritable(request.out)
     if request.precision not in PRECISIONS:
         raise UserError(f"--precision {request.precision}: should be {' or '.join(PRECISIONS)}")
 

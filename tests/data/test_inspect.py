@@ -232,8 +232,9 @@ def test_mistakes(known: Path, tmp_path: Path) -> None:
         inspect(tmp_path / "absent")
     with pytest.raises(DataError, match="there is no split 'test'; available: train, val"):
         inspect(known, split="test")
-    with pytest.raises(UserError, match=r"the contact sheet cannot be written \(No such file.*--sheet FILE.png"):
-        inspect(known, split="val", sheet=tmp_path / "absent" / "s.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file: is a file, and no folder can be made there"):
+        inspect(known, split="val", sheet=tmp_path / "file" / "s.png")
     shard = known / "train-00000-of-00001.h5"
     whole = shard.read_bytes()
     picture = ShardFolder(known, "train").shard(0).image_bytes(1)
@@ -252,20 +253,20 @@ def test_mistakes(known: Path, tmp_path: Path) -> None:
 
 
 def test_a_place_for_the_sheet_is_found_before_pictures_are_read(known: Path, tmp_path: Path, monkeypatch) -> None:
-    def refused(path: Path, write: object) -> None:
+    def refused(path: Path, *of: object) -> None:
         raise OSError(errors[0], os.strerror(errors[0]))
 
     read: list[object] = []
     errors = [errno.EROFS]
     monkeypatch.setattr(inspect_shards, "read_split", lambda *arguments: read.append(arguments))
-    monkeypatch.setattr(inspect_shards, "write_atomically", refused)
+    monkeypatch.setattr(inspect_shards, "write_picture", refused)
     told = r"inspect-train.png: the contact sheet cannot be written \(Read-only file system\); choose another place"
     with pytest.raises(UserError, match=f"{told} for it, a split at a time: --split train --sheet FILE.png"):
         inspect(known)
     errors[0] = errno.ENOSPC  # which is a mistake of another kind, with its own exit code
     with pytest.raises(OSError, match="No space left"):
         inspect(known)
-    with pytest.raises(UserError, match=r"manifest.json: a contact sheet is a PNG; name a file that ends in .png"):
+    with pytest.raises(UserError, match=r"--sheet .*manifest.json: pictures are written as .png, .jpg"):
         inspect(known, split="val", sheet=known / "manifest.json")
     assert not read
 

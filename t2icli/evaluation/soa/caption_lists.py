@@ -17,10 +17,10 @@ import numpy as np
 
 from t2icli.data.captions.text import lines_in, text_of
 from t2icli.documents import parse_json
-from t2icli.errors import DataError, UserError
+from t2icli.errors import DataError
 from t2icli.evaluation.soa.labels import LABELS, PERSON, labels_of
 from t2icli.pickles import read_pickle
-from t2icli.storage import write_text
+from t2icli.storage import make_folder, refuse_no_folder, write_text
 
 COLUMNS = ("image_id", "caption_id", "caption")  # of our files
 KEYS = ("image_id", "id", "caption")  # of the official ones
@@ -119,6 +119,7 @@ def write_lists(captions_json: Path, out: Path, images: Path | None = None) -> W
     or ids that says instead which images count and in what order, e.g. AttnGAN's test/filenames.pickle: with it the
     official lists come out row for row.
     """
+    refuse_no_folder(out)
     captions = read_captions(captions_json)
     by_image: dict[int, list[Entry]] = {}
     for caption in sorted(captions, key=lambda c: (c.image_id, c.caption_id)):
@@ -146,10 +147,7 @@ def build(captions: Iterable[Entry]) -> dict[int, list[Entry]]:
 
 def write_files(lists: Lists, origin: Path, out: Path) -> None:
     """One file a label, a row a line; each is whole or not there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: is a file; --out names the folder of the lists") from None
+    make_folder(out)
     for label, entries in lists.items():
         head = {"label": label, "file": origin.name, "columns": COLUMNS}
         rows = ",\n".join(json.dumps([e.image_id, e.caption_id, e.caption], ensure_ascii=False) for e in entries)

@@ -112,7 +112,7 @@ def test_captions_that_are_none(tmp_path: Path, text: str, message: str) -> None
 def test_captions_that_are_absent(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"captions\.json: no such file; expected captions as COCO's"):
         write_lists(tmp_path / "captions.json", tmp_path / "lists")
-    with pytest.raises(UserError, match=r"captions\.json: is a file; --out names the folder"):
+    with pytest.raises(UserError, match=r"captions\.json: is a file, and no folder can be made there"):
         write_lists(coco(tmp_path / "captions.json", [(1, 1, "a")]), tmp_path / "captions.json")
 
 
