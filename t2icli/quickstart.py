@@ -7,8 +7,9 @@ from pathlib import Path
 
 from t2icli.console import say
 from t2icli.data.prepare import prepare
+from t2icli.drawing import Order, sample
 from t2icli.recipe_files import load_data_recipe, load_recipe
-from t2icli.sampling import open_run, sample
+from t2icli.sampling import open_run
 from t2icli.scoring.request import Request
 from t2icli.scoring.score import score
 from t2icli.training.loop import train
@@ -52,7 +53,7 @@ def quickstart(overrides: Sequence[str] = ()) -> Outcome:
     assert result is not None  # this is the only process
     say(f"4 of 4   t2i sample --file CAPTIONS --run {run} -n {NOISES}")
     grid = run / "samples" / "quickstart.png"
-    sample(CAPTIONS, open_run(run), NOISES, seed=0, out=grid, single=False)
+    sample(Order(CAPTIONS, NOISES, seed=0), open_run(run), grid, single=False)
     scores = {k: v for entry in result["metrics"].values() if entry["computed"] for k, v in entry["mean"].items()}
     return Outcome(run, grid, scores, time.monotonic() - start)
 

@@ -5,7 +5,6 @@ or the order in which it is drawn.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,23 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from t2icli import registry
 from t2icli.batch import Text
-from t2icli.console import say
-from t2icli.data.captions.lists import captions_alone
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.errors import DataError, UserError
 from t2icli.reading import Reader, trained_reader
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import Change, changes, override, parse
 from t2icli.setting import Setting
-from t2icli.storage import sha256, write_atomically, write_text
+from t2icli.storage import sha256
 from t2icli.systems._base import System
 from t2icli.training.checkpoint import WEIGHTS
 from t2icli.training.run import find_run
@@ -117,77 +111,3 @@ def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise DataError(f"{file}: damaged, or no safetensors file: {fault}") from None
     except KeyError:
         raise DataError(f"{file}: holds weights, but not of a t2i run (its header has no 't2i')") from None
-
-
-# ---------------------------------------------------------------------------- files
-
-
-def sample_to_files(
-    caption: str | None,
-    file: Path | None,
-    run: Path | None,
-    count: int,
-    seed: int,
-    out: Path | None,
-    single: bool,
-    overrides: Sequence[str],
-    as_json: bool,
-) -> None:
-    """What ``t2i sample`` does: draw, write, and print the path."""
-    if (caption is None) == (file is None):
-        raise UserError('give either a caption, e.g. t2i sample "a red bus on a street", or --file CAPTIONS')
-    captions = captions_alone(file) if file is not None else [caption or ""]
-    opened = open_run(run, overrides)
-    paths = sample(captions, opened, count, seed, out, single)
-    say(f"{len(captions) * count} pictures by {opened.recipe.system} after {opened.images:,} images, {opened.folder}")
-    where = paths[0].parent if single else paths[0]
-    print(json.dumps({"paths": [str(path) for path in paths], "run": str(opened.folder)}) if as_json else where)
-
-
-def sample(
-    captions: Sequence[str], run: TrainedRun, count: int, seed: int, out: Path | None, single: bool
-) -> list[Path]:
-    """Draw ``count`` pictures a caption and write them: one grid (a row a caption), or a file each in a folder.
-
-    The folder also gets ``captions.jsonl``, so that ``t2i evaluate`` and ``t2i prepare folder`` can read it.
-    """
-    repeated = [caption for caption in captions for _ in range(count)]
-    pictures = run.generate(repeated, range(len(repeated)), seed)
-    facts = {"run": str(run.folder), "images": run.images, "weights": run.weights_sha256, "seed": seed}
-    if single:
-        return write_singles(pictures, repeated, facts, out or Path(slug(captions[0])))
-    path = out or Path(f"{slug(captions[0])}.png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = count if len(captions) > 1 else min(count, 8)
-    grid = make_grid(pictures, nrow=columns, padding=2) if len(pictures) > 1 else pictures[0]
-    write_png(path, grid, {"caption": "\n".join(captions), **facts})
-    return [path]
-
-
-def write_singles(pictures: Tensor, captions: Sequence[str], facts: dict[str, object], folder: Path) -> list[Path]:
-    """A PNG for every picture, and what each shows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index:06d}.png" for index in range(len(pictures))]
-    for index, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
-        write_png(path, picture, {"caption": captions[index], "index": index, **facts})
-    lines = [
-        json.dumps({"file": path.name, "captions": [caption]}, ensure_ascii=False)
-        for path, caption in zip(paths, captions, strict=True)
-    ]
-    write_text(folder / "captions.jsonl", "\n".join(lines) + "\n")
-    return paths
-
-
-def write_png(path: Path, picture: Tensor, facts: dict[str, object]) -> None:
-    """A picture uint8 ``(3, H, W)`` with what is known of it in the file's text fields."""
-    info = PngInfo()
-    for key, value in facts.items():
-        info.add_itxt(key, str(value))
-    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
-    write_atomically(path, lambda temporary: image.save(temporary, format="PNG", pnginfo=info))
-
-
-def slug(caption: str) -> str:
-    """A file name made of a caption's words."""
-    words = re.sub(r"[^\w]+", "-", caption.lower()).strip("-")
-    return words[:60].rstrip("-") or "picture"

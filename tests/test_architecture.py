@@ -14,21 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Folder or module -> what of t2icli it may import. All but the pure rooms may use the leaves.
 LEAVES = {"__version__", "errors", "ending", "registry", "console", "storage", "batch", "setting", "recipe", "weights"}
-<<<<<<< HEAD
 LEAVES |= {"recipe_files", "vocabulary", "released", "pickles", "distributed", "known_weights", "documents"}
-LEAVES |= {"tensor_files", "hub_folders"}
-=======
-LEAVES |= {
-    "recipe_files",
-    "vocabulary",
-    "released",
-    "pickles",
-    "distributed",
-    "known_weights",
-    "documents",
-    "picture_files",
-}
->>>>>>> 96c7dd4 (Every file that a user names is written by one rule: sheets, results, lists, copies of recipes, shards)
+LEAVES |= {"tensor_files", "hub_folders", "picture_files", "processes"}
 MAY_IMPORT = {
     "cli": set(),  # and inside function bodies everything
     "data": {"data"},
@@ -42,18 +29,15 @@ MAY_IMPORT = {
     "evaluation": {"evaluation", "data", "encoders"},
     "sampling": {"systems._base", "training.checkpoint", "training.run", "reading", "data"},
     "scoring": {"scoring", "sampling", "evaluation", "data"},
-    "quickstart": {"sampling", "scoring", "training", "data"},
+    "drawing": {"sampling", "data"},
+    "quickstart": {"drawing", "sampling", "scoring", "training", "data"},
     "importing": {"encoders", "reading", "training.checkpoint", "training.run"},
     "recipe_book": set(),
 }
 PURE = ("nn", "losses")  # know torch and each other's functions, but no recipe, file or message
 CLI_AT_ONCE = ("cli", "ending", "errors", "console")  # what may be imported when `t2i --help` runs
 WITHOUT_TORCH = ("errors", "ending", "registry", "console", "documents", "storage", "recipe", "recipe_files", "weights")
-<<<<<<< HEAD
-WITHOUT_TORCH += ("cli", "tensor_files", "hub_folders")
-=======
-WITHOUT_TORCH += ("picture_files", "cli")
->>>>>>> 96c7dd4 (Every file that a user names is written by one rule: sheets, results, lists, copies of recipes, shards)
+WITHOUT_TORCH += ("cli", "tensor_files", "hub_folders", "picture_files", "processes")
 
 
 def name_of(path: Path) -> str:
@@ -183,6 +167,9 @@ def test_no_system_or_term_is_named_outside_its_file() -> None:
         "released",
         "known_weights",
         "weights",
+        "picture_files",
+        "processes",
+        "drawing",
         "cli",
     ],
 )

@@ -204,10 +204,10 @@ def test_a_run_that_another_process_writes_is_left_alone(trained: Path, tiny_sha
 
 def test_sample(trained: Path) -> None:
     Path("here").mkdir()
-    assert "here: Is a directory" in stderr_of(lambda: t2i("sample", "a dog", "--out", "here", code=2))
+    assert "here: is a folder; name a file in it" in stderr_of(lambda: t2i("sample", "a dog", "--out", "here", code=2))
     assert list(Path("here").iterdir()) == [] and not list(Path().glob(".*"))
     path = t2i("sample", "a red bus on a street", "-n", "3").stdout.strip()
-    assert path == "a-red-bus-on-a-street.png"
+    assert path == "a-red-bus-on-a-street-seed0.png"
     with Image.open(path) as image:
         assert image.size == (3 * 34 + 2, 36)
         assert image.text["caption"] == "a red bus on a street"  # type: ignore[attr-defined]

@@ -211,13 +211,15 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
         write_text(pipe, "x")
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(reading, True)
+    held = os.open(pipe, os.O_WRONLY)  # else the reader could be at the end before the writer has begun
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(all_of(reading)))
     write = threading.Thread(target=write_text, args=(pipe, "x" * 300_000))  # more than a pipe holds at once
     write.start()
     reader.start()
-    write.join(30)
-    reader.join(30)
+    write.join(60)
+    os.close(held)
+    reader.join(60)
     assert got == [b"x" * 300_000]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from t2icli.cli.options import JsonOption, SetOption
+from t2icli.cli.options import RUN, JsonOption, SetOption
 
 
 def import_(
@@ -14,7 +14,9 @@ def import_(
     recipe: Annotated[
         str | None, typer.Option(help="A recipe of the system, for data and protocol; default: SYSTEM-cub.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="The new run's folder; default: runs/SYSTEM-imported/DATE.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(*RUN, help="The new run's folder; default: runs/SYSTEM-imported/DATE.")
+    ] = None,
     set_: SetOption = None,
     json_: JsonOption = False,
 ) -> None:

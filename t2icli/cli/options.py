@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+# torchrun takes --run for its own --run-path, wherever it stands; --run-dir it passes on.
+RUN = ("--run", "--run-dir")
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe, e.g. text.model=DIR. Repeatable."),

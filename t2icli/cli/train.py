@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from t2icli.cli.options import JsonOption, SetOption, WeightsOption
+from t2icli.cli.options import RUN, JsonOption, SetOption, WeightsOption
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one (t2i recipes ls).")],
-    run: Annotated[Path | None, typer.Option(help="The run's folder; default: runs/RECIPE/DATE-ID.")] = None,
+    run: Annotated[Path | None, typer.Option(*RUN, help="The run's folder; default: runs/RECIPE/DATE-ID.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new run, though one of this recipe exists.")] = False,
     nproc: Annotated[int, typer.Option(min=1, help="Processes on this machine, one a GPU.")] = 1,
     set_: SetOption = None,

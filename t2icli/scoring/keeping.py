@@ -45,9 +45,8 @@ def keep(result: dict[str, Any], task: Task, out: Path | None) -> None:
     except (OSError, UserError) as fault:
         if not (chosen and task.may_be_lost):
             raise
-        say(
-            f"the result is not kept: {task.folder} cannot be written ({getattr(fault, 'strerror', fault)}); name a place with --out FILE"
-        )
+        why = getattr(fault, "strerror", fault)
+        say(f"the result is not kept: {task.folder} cannot be written ({why}); name a place with --out FILE")
         return
     say(f"Result: {out}")
     page = write_report(out.with_suffix(PAGE), [(out, result)], grids(task))
