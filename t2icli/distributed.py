@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,9 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from t2icli.console import say
 from t2icli.errors import EnvironmentFault, RecipeError
+from t2icli.processes import WAIT, Place, place, remedy
 
 Value = TypeVar("Value")
+
+LONGEST_STEP = timedelta(minutes=30)  # that one process may keep the others waiting, e.g. while it saves or measures
 
 
 @dataclass(frozen=True)
@@ -54,24 +59,71 @@ class World:
 
 @contextmanager
 def session() -> Iterator[World]:
-    """Join the processes that torchrun started, or be alone; leave them at the end."""
-    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    if torch.cuda.is_available():
-        if local >= torch.cuda.device_count():
-            raise EnvironmentFault(f"process {local} has no GPU: this machine has {torch.cuda.device_count()}")
-        torch.cuda.set_device(local)
-        device = torch.device("cuda", local)
-    else:
-        device = torch.device("cpu")
-    if size == 1:
+    """Join the processes that work together, or be alone; leave them at the end."""
+    here = place()
+    device = own_device(here)
+    if here.note and here.rank == 0:
+        say(here.note)
+    if here.size == 1:
         yield World(0, 1, device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    meet(here, device)
     try:
-        yield World(rank, size, device)
+        yield World(here.rank, here.size, device)
+        any_process(False, device)  # all leave together: whoever starts them ends the others when one has ended
+    except (RuntimeError, dist.DistError) as fault:
+        if not others_are_gone(fault):
+            raise
+        raise EnvironmentFault(
+            f"process {here.rank}: another of the {here.size} processes has ended ({first_line(fault)}); "
+            "what it said is the reason"
+        ) from None
     finally:
         dist.destroy_process_group()
+
+
+def own_device(here: Place) -> torch.device:
+    """The GPU of this process, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if here.local >= torch.cuda.device_count():
+        raise EnvironmentFault(f"process {here.local} has no GPU: this machine has {torch.cuda.device_count()}")
+    torch.cuda.set_device(here.local)
+    return torch.device("cuda", here.local)
+
+
+def meet(here: Place, device: torch.device) -> None:
+    """Wait until all processes are there, for as long as ``here`` says, and make them one group."""
+    wait = timedelta(seconds=here.wait)
+    try:
+        store, _, _ = next(dist.rendezvous("env://", here.rank, here.size, timeout=wait))
+        store = dist.PrefixStore("t2i", store)
+        store.set_timeout(wait)
+        store.set(str(here.rank), "here")
+        store.wait([str(rank) for rank in range(here.size)], wait)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=here.rank,
+            world_size=here.size,
+            timeout=LONGEST_STEP,
+        )
+    except (RuntimeError, ValueError) as fault:  # torch's own errors of stores and sockets are RuntimeErrors
+        raise EnvironmentFault(
+            f"process {here.rank} of {here.size} did not meet the others at {here.address} in {here.wait} s "
+            f"({first_line(fault)}). {remedy(os.environ)}; a slow start is given more time by {WAIT}=SECONDS"
+        ) from None
+
+
+def others_are_gone(fault: Exception) -> bool:
+    """Whether a fault says that a connection to another process broke, or that one did not answer in time."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out", "timed out")
+    return any(sign in str(fault) for sign in signs) or isinstance(fault, dist.DistError)
+
+
+def first_line(fault: Exception) -> str:
+    """The first line of a message, without torch's place in its own code."""
+    return (str(fault).strip().splitlines() or [type(fault).__name__])[0].rpartition("] ")[2][:200]
 
 
 def average_gradients(module: nn.Module) -> None:

@@ -3,9 +3,15 @@
 A verb's body imports one function and calls it, so ``t2i --help`` stays fast: nothing here imports torch.
 """
 
-import typer
+from typing import Any
 
+import typer
+from typer.core import TyperCommand
+
+from t2icli.console import say
 from t2icli.ending import ending
+
+SEVERAL = ("train", "evaluate")  # the verbs that several processes may do together
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +35,24 @@ def register() -> None:
     app.add_typer(data.app, name="data", rich_help_panel="Round it")
     app.add_typer(recipes.app, name="recipes", rich_help_panel="Round it")
     app.add_typer(runs.app, name="runs", rich_help_panel="Round it")
+    for verbs in (app, data.app, recipes.app, runs.app):
+        for verb in verbs.registered_commands:
+            if verb.name not in SEVERAL:
+                verb.cls = OneProcess
+
+
+class OneProcess(TyperCommand):
+    """A verb that one process does, also where torchrun has started several."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Do it in the first process; the others say that they have nothing to do, and end well."""
+        from t2icli.processes import idle
+
+        nothing = idle(self.name or "")
+        if nothing:
+            say(nothing)
+            return None
+        return super().invoke(ctx)
 
 
 register()

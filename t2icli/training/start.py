@@ -1,29 +1,24 @@
 """How ``t2i train`` starts: check everything first, then train here or in several processes."""
 
 import json as json_module
-import os
-import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from t2icli import registry
 from t2icli.console import say
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.distributed import World
-from t2icli.ending import ending
-from t2icli.errors import EnvironmentFault
+from t2icli.processes import place, under_torchrun
 from t2icli.reading import training_reader
 from t2icli.recipe import EncoderRecipe, Recipe
-from t2icli.recipe_files import find, load_encoder_recipe, load_recipe, parse, shipped_folder, to_toml
+from t2icli.recipe_files import find, load_encoder_recipe, load_recipe, shipped_folder, to_toml
 from t2icli.setting import Setting
 from t2icli.training import run as run_folder
 from t2icli.training.card import count
+from t2icli.training.launch import launch
 from t2icli.training.loop import train
 from t2icli.training.pretraining import build_encoder, card, loader_of, pretrain
 from t2icli.training.trainer import make_loader, terms_of
@@ -51,11 +46,11 @@ def start(
         tell_plan(make_plan(recipe, choose(), weights), to_toml(recipe), json)
         return
     if processes > 1 and not under_torchrun():
-        folder = choose()
+        folder, first = choose(), True  # whatever a cluster has counted: these processes are counted here
         launch(recipe, folder, processes, weights)
     else:
-        folder = train(recipe, choose, weights)
-    if int(os.environ.get("RANK", 0)) == 0:
+        folder, first = train(recipe, choose, weights), place().rank == 0
+    if first:
         say(f'next: t2i evaluate {folder}   t2i sample "a caption" --run {folder}')
         print(json_module.dumps({"run": str(folder)}) if json else folder)
 
@@ -96,44 +91,11 @@ def pretraining_plan(recipe: EncoderRecipe, folder: Path, weights: Sequence[str]
     }
 
 
-def under_torchrun() -> bool:
-    """Whether torchrun has started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 def run_title(name: str) -> str:
     """What runs of a recipe are called: its file's name, with the folder of a shipped one."""
     path = find(name)
     shipped = path.is_relative_to(shipped_folder())
     return "-".join(path.relative_to(shipped_folder()).with_suffix("").parts) if shipped else path.stem
-
-
-def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str]) -> None:
-    """Start the processes through torchrun's own API, and pass on how they end."""
-    if torch.cuda.is_available() and torch.cuda.device_count() < processes:
-        raise EnvironmentFault(f"--nproc {processes}: this machine has {torch.cuda.device_count()} GPUs")
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=folder.name,
-        max_restarts=0,
-        start_method="spawn",
-    )
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    try:
-        elastic_launch(config, one_process)(to_toml(recipe), folder, list(weights))
-    except ChildFailedError as failure:
-        sys.exit(next(iter(failure.failures.values())).exitcode)
-
-
-def one_process(recipe: str, folder: Path, weights: Sequence[str]) -> None:
-    """What each of several processes runs; its mistakes are printed and end it as in a single process."""
-    with ending():
-        train(parse(tomllib.loads(recipe), "recipe"), lambda: folder, weights)
 
 
 def tell_plan(plan: dict[str, Any], recipe: str, json: bool) -> None:
