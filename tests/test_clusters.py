@@ -65,7 +65,7 @@ def test_their_commands_exist(name: str) -> None:
     """Every option is one of ours, once the variables have values."""
     values = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "16", "PROCESSES:-8": "8", "PROCESSES": "8"}
     text = re.sub(r"\$\{?(\w+(?::-\w+)?)\}?", lambda found: values.get(found[1], "16"), SCRIPTS[name])
-    found = re.findall(r"(?:^|\s)(?:t2i|-m t2icli) ((?:train|prepare) (?:.|\\\n)*)", text, flags=re.M)
+    found = re.findall(r"(?:^|\s)(?:t2i|-m t2icli) ((?:train|prepare) (?:\\\n|.)*)", text, flags=re.M)
     assert len(found) == 1
     verb, *words = shlex.split(found[0].replace("\\\n", " ").partition("&")[0])
     typer.main.get_command(app).commands[verb].make_context(verb, words)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 What stops this process is passed on to those that train, so that they save; how they end is how this process ends.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from t2icli.console import say
 from t2icli.ending import ending
 from t2icli.errors import EnvironmentFault
 from t2icli.recipe import Recipe
@@ -41,6 +43,8 @@ def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str])
         start_method="spawn",
         signals_to_handle=KEPT_FROM_TORCHRUN,
     )
+    # It would print a traceback for every process that ends with a code of ours; each has said itself what happened.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     try:
@@ -48,6 +52,8 @@ def launch(recipe: Recipe, folder: Path, processes: int, weights: Sequence[str])
             elastic_launch(config, one_process)(to_toml(recipe), folder, list(weights))
     except ChildFailedError as failure:
         codes = [child.exitcode for child in failure.failures.values()]
+        if 1 in codes:  # a programming mistake keeps its traceback
+            say(str(failure))
         sys.exit(next((code for code in codes if code > 0), 1))  # one that a signal killed has a negative code
 
 
