@@ -77,8 +77,8 @@ def passing_on() -> Iterator[None]:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
-    handlers = {signal.SIGTERM: hand_on, signal.SIGUSR1: hand_on, signal.SIGINT: signal.SIG_IGN}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
