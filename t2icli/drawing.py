@@ -69,10 +69,8 @@ def sample_to_files(
         raise UserError('give either a caption, e.g. t2i sample "a red bus on a street", or --file CAPTIONS')
     if out is not None:
         refuse_place(out, single)
-    if file is None:
-        order = Order([caption or ""], count, seed)
-    else:
-        order = Order(captions_alone(file), count, seed)
+    captions = captions_alone(file) if file is not None else [caption or ""]
+    order = Order(captions, count, seed)
     refuse_order(order, single)
     from t2icli.sampling import open_run  # from here on torch is needed
 
