@@ -9,8 +9,8 @@ from typing import NoReturn
 
 from t2icli.console import say
 from t2icli.errors import DiskFull, Interrupted, OutOfMemory, UserError
+from t2icli.storage import no_space
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 WRONG_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
@@ -26,18 +26,24 @@ def ending() -> Iterator[None]:
     except BrokenPipeError:  # the reader of our output has left, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as fault:
-        place = fault.filename2 or fault.filename
-        if fault.errno in WRONG_PLACE and place:
-            stop(UserError(f"{place}: {fault.strerror}; name a place that can be read and written"))
-        if fault.errno not in NO_SPACE:
+    except Exception as fault:  # what it is about decides, whichever library raised it; others keep their traceback
+        found = mistake_in(fault)
+        if found is None:
             raise
+        stop(found)
+
+
+def mistake_in(fault: Exception) -> UserError | None:
+    """What a fault outside the program means to its user: a full disk, spent memory, a place that cannot be used."""
+    place = (fault.filename2 or fault.filename) if isinstance(fault, OSError) else None
+    if no_space(fault):
         where = f" at {place}" if place else ""
-        stop(DiskFull(f"no space left{where}; what was finished is kept, and the same command goes on from there"))
-    except (MemoryError, RuntimeError) as fault:
-        if not memory_is_spent(fault):
-            raise
-        stop(OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels"))
+        return DiskFull(f"no space left{where}; what was finished is kept, and the same command goes on from there")
+    if isinstance(fault, OSError) and fault.errno in WRONG_PLACE and place:
+        return UserError(f"{place}: {fault.strerror}; name a place that can be read and written")
+    if isinstance(fault, MemoryError | RuntimeError) and memory_is_spent(fault):
+        return OutOfMemory(f"out of memory: {fault}; lower train.batch_size or the model's channels")
+    return None
 
 
 def memory_is_spent(fault: Exception) -> bool:

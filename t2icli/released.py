@@ -237,6 +237,15 @@ def renamed(state: State, rules: Rules) -> State:
 
 def check_fit(expected: Mapping[str, "Tensor"], given: Mapping[str, "Tensor"], what: str) -> None:
     """Every name and shape must be the network's own; what does not fit is listed by name."""
+    lines = misfits(expected, given)
+    if lines:
+        shown = "\n  ".join(lines[:20])
+        more = f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise DataError(f"{what}: does not fit the network:\n  {shown}{more}")
+
+
+def misfits(expected: Mapping[str, "Tensor"], given: Mapping[str, "Tensor"]) -> list[str]:
+    """Every name that lacks or is not known, and every shape that is another one, in words and sorted."""
     lines = [f"lacks {name} {tuple(expected[name].shape)}" for name in expected.keys() - given.keys()]
     lines += [f"has {name}, which is not known" for name in given.keys() - expected.keys()]
     for name in expected.keys() & given.keys():
@@ -245,7 +254,4 @@ def check_fit(expected: Mapping[str, "Tensor"], given: Mapping[str, "Tensor"], w
             lines.append(f"{name} is {theirs}, should be {ours}")
         elif not given[name].is_floating_point() and expected[name].is_floating_point():
             lines.append(f"{name} holds {given[name].dtype}, should be floating-point numbers")
-    if lines:
-        shown = "\n  ".join(sorted(lines)[:20])
-        more = f"\n  ... and {len(lines) - 20} more" if len(lines) > 20 else ""
-        raise DataError(f"{what}: does not fit the network:\n  {shown}{more}")
+    return sorted(lines)

@@ -4,15 +4,12 @@ Picture i's noise is a function of (seed, i) alone, so a picture does not depend
 or the order in which it is drawn.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from t2icli import registry
@@ -25,8 +22,9 @@ from t2icli.recipe_files import Change, changes, override, parse
 from t2icli.setting import Setting
 from t2icli.storage import sha256
 from t2icli.systems._base import System
-from t2icli.training.checkpoint import WEIGHTS
+from t2icli.training.checkpoint import WEIGHTS, read_generator
 from t2icli.training.run import find_run
+from t2icli.weight_files import fill
 
 BATCH = 32  # pictures drawn together
 
@@ -86,28 +84,13 @@ def open_run(run: Path | None, overrides: Sequence[str] = (), device: torch.devi
     file = path if path.is_file() else path / WEIGHTS
     if not file.is_file():
         raise DataError(f"{path}: has no {WEIGHTS} yet; they are written at the run's first checkpoint")
-    header, tensors = read_weights(file)
+    header, tensors = read_generator(file)
     recipe = parse(override(header["recipe"], overrides), f"{file} (its recipe)")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reader = trained_reader(header["text"], recipe, file, device)
     system: System = registry.load("t2icli.systems", recipe.system).build(
         recipe.model, Setting(recipe.data.image_size, reader.dim)
     )
-    try:
-        system.generator.load_state_dict(tensors)
-    except RuntimeError as fault:
-        raise DataError(f"{file}: does not fit its recipe: {str(fault).splitlines()[1].strip()}") from None
+    fill(system.generator, tensors, f"{file}: does not fit its recipe")
     changed = changes(header["recipe"], overrides, recipe)
     return TrainedRun(path, recipe, system.eval().to(device), reader, header["images"], sha256(file), device, changed)
-
-
-def read_weights(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file of weights."""
-    try:
-        with safe_open(file, framework="pt") as content:
-            header = json.loads((content.metadata() or {})["t2i"])
-            return header, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as fault:
-        raise DataError(f"{file}: damaged, or no safetensors file: {fault}") from None
-    except KeyError:
-        raise DataError(f"{file}: holds weights, but not of a t2i run (its header has no 't2i')") from None

@@ -28,13 +28,28 @@ NAME_SHOWN = 50  # letters of a file's name in its temporary file's; at 4 bytes 
 DESCRIPTOR = re.compile(rf"/(?:dev|proc/self|proc/{os.getpid()})/fd/(\d+)")
 # What a file system without hard links answers.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What libraries say that keep no error number: safetensors, HDF5, and torch's own writer after a write came back short.
+FULL = (*map(os.strerror, NO_SPACE), "unexpected pos", "PytorchStreamWriter failed writing")
+
+
+def no_space(fault: BaseException | None) -> bool:
+    """Whether a fault, or one it came from, says that a disk or a quota is full; decided here for all libraries."""
+    seen: set[int] = set()
+    while fault is not None and id(fault) not in seen:
+        seen.add(id(fault))
+        if (isinstance(fault, OSError) and fault.errno in NO_SPACE) or any(words in str(fault) for words in FULL):
+            return True
+        fault = fault.__cause__ or fault.__context__
+    return False
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file, force it to the disk, then put it in the place of ``path``.
 
-    A kill at any moment leaves the old file or the new one; a failed write leaves no half of one behind. Folders that
-    are missing on the way are made.
+    A kill at any moment leaves the old file or the new one; a failed write leaves no half of one behind. A full disk is
+    the ``OSError`` that says so, with the file's name, whatever ``write`` raises. Folders that are missing on the way
+    are made.
     """
     refuse_unwritable(path)
     if is_stream(path):
@@ -44,7 +59,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     make_folder(target.parent)
     temporary = temporary_beside(target)
     try:
-        fill(temporary, write)
+        fill(temporary, write, path)
         keep_permissions(target, temporary)
         temporary.replace(target)
     finally:
@@ -57,7 +72,7 @@ def write_new(path: Path, write: Callable[[Path], object]) -> None:
     make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
-        fill(temporary, write)
+        fill(temporary, write, path)
         give_free_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -159,11 +174,16 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:NAME_SHOWN]}.{secrets.token_hex(8)}.tmp")
 
 
-def fill(temporary: Path, write: Callable[[Path], object]) -> None:
-    """Let the file be written, and force it to the disk."""
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
+def fill(temporary: Path, write: Callable[[Path], object], path: Path) -> None:
+    """Let the file be written that is to be at ``path``, and force it to the disk."""
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except Exception as fault:  # every library has its own way to say that the disk is full
+        if not no_space(fault) or (isinstance(fault, OSError) and fault.filename):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from fault
 
 
 def keep_permissions(old: Path, new: Path) -> None:

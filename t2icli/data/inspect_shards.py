@@ -24,9 +24,9 @@ from t2icli.data.images import reason
 from t2icli.data.manifest import entries, read_manifest
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
-from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, UserError
 from t2icli.picture_files import refuse_no_picture, write_picture
+from t2icli.storage import no_space
 from t2icli.vocabulary import words_of
 
 BINS = 16  # of a histogram, at most
@@ -287,7 +287,7 @@ def write_sheet(path: Path, folder: ShardFolder) -> None:
     try:
         write_picture(path, sheet, known)
     except (OSError, UserError) as fault:
-        if isinstance(fault, OSError) and fault.errno in NO_SPACE:
+        if no_space(fault):
             raise
         raise UserError(
             f"{path}: the contact sheet cannot be written ({getattr(fault, 'strerror', fault)}); choose another place "

@@ -40,12 +40,12 @@ SIDED = frozenset(
 )
 
 # The random streams of a run; each use has its own, so that adding one changes no other.
-ORDER, CHOICES, NOISE = range(3)
+ORDER, CHOICES, NOISE, STEPS = range(4)
 
 
-def stream(seed: int, use: int, position: int) -> np.random.Generator:
-    """Random numbers that depend on nothing but these three."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, use, position))))
+def stream(seed: int, use: int, *position: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but these."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, use, *position))))
 
 
 @dataclass(frozen=True)

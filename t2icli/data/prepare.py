@@ -28,10 +28,9 @@ from t2icli.data.plan import Plan, Task, make_plan, make_settings, trimmed_capti
 from t2icli.data.source import Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.documents import Count, Document, checked
-from t2icli.ending import NO_SPACE
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
 from t2icli.recipe import DataRecipe
-from t2icli.storage import make_folder, write_json, write_text
+from t2icli.storage import make_folder, no_space, write_json, write_text
 
 READERS = "t2icli.data.readers"
 SHOWN = 3  # bad images that a message names
@@ -230,7 +229,7 @@ def keeping(out: Path, plan: Plan, recipe: DataRecipe) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        if fault.errno not in NO_SPACE:
+        if not no_space(fault):
             raise
         missing, needed, free = shortage(out, plan, recipe)
         raise DiskFull(

@@ -1,22 +1,33 @@
 """Trained encoders on disk: safetensors whose header says everything that is needed to build them again."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from t2icli import registry
+from t2icli.documents import checked
 from t2icli.encoders._base import Encoder, Matcher
 from t2icli.errors import DataError, RecipeError
-from t2icli.storage import sha256, write_atomically
+from t2icli.storage import sha256
 from t2icli.vocabulary import Vocabulary
+from t2icli.weight_files import damaged, fill, read_weights, write_weights
 from t2icli.weights import Found
 
 WEIGHTS = Path("weights") / "encoder.safetensors"
 HEADER = "t2i-encoder"  # the key of the header
+
+
+class EncoderHeader(BaseModel):
+    """What a file says of the encoder in it; a run adds its recipe, how far it is, and what it measured."""
+
+    model_config = ConfigDict(extra="allow")
+
+    encoder: str
+    model: dict[str, Any]
+    vocabulary: list[str]
+    vocabulary_sha256: str
 
 
 def save_encoder(path: Path, name: str, encoder: Encoder, facts: dict[str, Any] | None = None) -> None:
@@ -32,10 +43,7 @@ def save_encoder(path: Path, name: str, encoder: Encoder, facts: dict[str, Any] 
         "vocabulary_sha256": words.sha256,
         **(facts or {}),
     }
-    text = {HEADER: json.dumps(header, ensure_ascii=False)}
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in encoder.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=text))
+    write_weights(path, encoder, HEADER, header)
 
 
 def find_encoder(given: Path) -> Path:
@@ -56,13 +64,9 @@ def load_encoder(given: Path, *kinds: str) -> tuple[Encoder, dict[str, Any]]:
     if kinds and name not in kinds:
         raise RecipeError(f"{file}: holds an encoder of kind {name!r}; needed: {' or '.join(kinds)}")
     module = registry.load("t2icli.encoders", name)
-    encoder: Encoder = module.build(
-        module.Config.model_validate(header["model"]), Vocabulary(header["vocabulary"]), None
-    )
-    try:
-        encoder.load_state_dict(tensors)
-    except RuntimeError as fault:
-        raise DataError(f"{file}: does not fit its header: {str(fault).splitlines()[1].strip()}") from None
+    config = checked(header["model"], module.Config, f"{file}: the model in its header")
+    encoder: Encoder = module.build(config, Vocabulary(header["vocabulary"]), None)
+    fill(encoder, tensors, f"{file}: does not fit its header")
     return encoder.eval().requires_grad_(False), header
 
 
@@ -82,11 +86,11 @@ def found_encoder(file: Path, header: dict[str, Any]) -> Found:
 
 def read_encoder(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file."""
-    try:
-        with safe_open(file, framework="pt") as content:
-            header = json.loads((content.metadata() or {})[HEADER])
-            return header, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as fault:
-        raise DataError(f"{file}: damaged, or no safetensors file: {fault}") from None
-    except KeyError:
-        raise DataError(f"{file}: holds weights, but of no encoder that t2i pretrain-encoders trained") from None
+    header, tensors = read_weights(
+        file, HEADER, EncoderHeader, "holds weights, but of no encoder that t2i pretrain-encoders trained"
+    )
+    if header.encoder not in registry.available("t2icli.encoders"):
+        raise damaged(file, f"its header names an encoder {header.encoder!r}, which there is not")
+    if Vocabulary(header.vocabulary).sha256 != header.vocabulary_sha256:
+        raise damaged(file, "the words of its vocabulary are not those that were saved")
+    return header.model_dump(), tensors

@@ -25,13 +25,16 @@ from t2icli.terms._base import Losses, Term
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import Checkpoint
 from t2icli.training.diary import Diary
+from t2icli.training.divergence import diverged
 from t2icli.training.log import RunningMeans
+from t2icli.training.seeds import step_seed
 from t2icli.training.signals import StopRequest, watched
 from t2icli.training.step import train_step
 from t2icli.training.trainer import Trainer, build, make_loader
 from t2icli.weights import Weights
 
 STEPS_BETWEEN_QUESTIONS = 10  # several processes ask each other this often whether one is to stop
+ADVICE = "Lower optim.generator_lr and optim.discriminator_lr in a new run"
 
 
 def train(recipe: Recipe, choose: Callable[[], Path], weights: Sequence[str] = ()) -> Path:
@@ -80,7 +83,7 @@ def follow(
     """Steps from ``step`` to the end, with what is due between them; images shown if asked to stop before it."""
     clock, per_step, means = trainer.recipe.train, trainer.images_per_step, RunningMeans()
     for batches in batches_from(trainer, world, step):
-        torch.manual_seed(hash((clock.seed, step, world.rank)) % 2**63)
+        torch.manual_seed(step_seed(checkpoint.seeds, clock.seed, step, world.rank))
         means.add(one_step(trainer, world, batches, step * per_step))
         step += 1
         images, last = step * per_step, step >= trainer.steps
@@ -89,7 +92,7 @@ def follow(
         saving = last or stop or due(images, per_step, clock.save_every)
         if saving or due(images, per_step, clock.log_every):
             values = average_values(means.take(), world.device)
-            refuse_what_is_not_finite(values, images, checkpoint)
+            refuse_what_is_not_finite(values, step, images, checkpoint, world, saving, ADVICE)
             if diary is not None:
                 diary.note(images, values)
         if diary is not None:
@@ -145,16 +148,16 @@ def due(images: int, per_step: int, every: int) -> bool:
     return images // every > (images - per_step) // every
 
 
-def refuse_what_is_not_finite(values: dict[str, float], images: int, checkpoint: Checkpoint) -> None:
-    """Stop before a state that is beyond repair would be saved."""
+def refuse_what_is_not_finite(
+    values: dict[str, float], step: int, images: int, checkpoint: Checkpoint, world: World, saving: bool, advice: str
+) -> None:
+    """Stop all processes before a state that is beyond repair would be saved: losses, weights, moments."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        kept = checkpoint.states()
-        where = f"the last good state is {kept[-1]}" if kept else "no state was saved yet"
-        raise Diverged(
-            f"diverged before image {images:,}: not finite: {', '.join(bad)}; {where}. "
-            "The same command goes on from there; lower optim.generator_lr and optim.discriminator_lr in a new run"
-        )
+    bad += checkpoint.not_finite() if saving else []
+    if any_process(bool(bad), world.device):
+        named = bad or ["something in another process"]
+        mistake = diverged(checkpoint.run, step, images, named, checkpoint.states(), world.first)
+        raise Diverged(f"{mistake}. {advice}")
 
 
 def say_first(world: World, message: str) -> None:

@@ -28,13 +28,16 @@ from t2icli.errors import Interrupted, Preempted
 from t2icli.recipe import EncoderRecipe
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import Checkpoint
+from t2icli.training.fitting import optimizer_misfit, take_over
 from t2icli.training.log import Log, RunningMeans
 from t2icli.training.loop import due, refuse_what_is_not_finite
+from t2icli.training.seeds import step_seed
 from t2icli.training.signals import StopRequest, watched
 from t2icli.training.step import total
 from t2icli.vocabulary import Vocabulary
 from t2icli.weights import Weights
 
+ADVICE = "Lower the learning rate in the [model] table in a new run"
 HELD_OUT_BATCH = 100  # the group size of retrieval
 
 
@@ -102,7 +105,19 @@ class Course:
         """Go on where a checkpoint was saved."""
         self.enter(state["phase"])
         self.best = state["best"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        take_over(self.optimizer, state["optimizer"])
+
+    def misfit(self, state: Any) -> str | None:
+        """What of a state does not fit this course, in words."""
+        if not isinstance(state, Mapping) or not {"phase", "best", "optimizer"} <= state.keys():
+            return "should have a phase, its best measure and an optimizer"
+        number, best = state["phase"], state["best"]
+        if type(number) is not int or not 0 <= number < len(self.phases):
+            return f"is in phase {number!r}, and there are {len(self.phases)}"
+        if type(best) is not float or math.isnan(best):
+            return f"has a best measure of {best!r}"
+        phase = self.phases[number]
+        return optimizer_misfit(phase.optimizer(phase.parameters), state["optimizer"])
 
 
 @dataclass
@@ -205,7 +220,7 @@ def follow(going: Pretraining, request: StopRequest, loader: Loader, step: int) 
     with progress("training", (course.steps - step) * clock.batch_size, "images") as advance:
         for (loaded,) in loader.batches(step):
             course.prepare(step)
-            torch.manual_seed(hash((clock.seed, step)) % 2**63)
+            torch.manual_seed(step_seed(going.checkpoint.seeds, clock.seed, step))
             means.add(going.update(loaded.pairs(going.world.device)))
             step += 1
             advance(clock.batch_size)
@@ -213,7 +228,7 @@ def follow(going: Pretraining, request: StopRequest, loader: Loader, step: int) 
             saving = ends or request.raised or due(images, clock.batch_size, clock.save_every)
             if saving or due(images, clock.batch_size, clock.log_every):
                 values = means.take()
-                refuse_what_is_not_finite(values, images, going.checkpoint)
+                refuse_what_is_not_finite(values, step, images, going.checkpoint, going.world, saving, ADVICE)
                 going.log.write(images, values)
             if ends or due(images, clock.batch_size, clock.validate_every):
                 going.validate(images)

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from t2icli.errors import DataError, DiskFull, Diverged, Interrupted, Preempted
-from t2icli.sampling import open_run, read_weights
+from t2icli.sampling import open_run
 from t2icli.systems.xmcgan import XMCGAN
 from t2icli.training import checkpoint as checkpoint_module
+from t2icli.training import loop
 from t2icli.training.loop import train
+from t2icli.training.run import write_card
 
 
 def newest_state(run: Path) -> dict:
@@ -81,7 +83,7 @@ def test_resumed_equals_unbroken_bit_for_bit(recipe, tmp_path: Path) -> None:
 def test_weights_are_the_averaged_generator(recipe, tmp_path: Path) -> None:
     run = train(recipe("train.images=16"), lambda: tmp_path / "run")
     state = newest_state(run)
-    header, weights = read_weights(run / checkpoint_module.WEIGHTS)
+    header, weights = checkpoint_module.read_generator(run / checkpoint_module.WEIGHTS)
     assert_same(weights, dict(state["average"]))
     assert header["images"] == 16
     assert header["recipe"]["system"] == "xmcgan"
@@ -136,6 +138,61 @@ def test_divergence_keeps_the_last_good_state(recipe, tmp_path: Path, monkeypatc
     assert_same(newest_state(tmp_path / "run"), good)
 
 
+def test_a_run_that_diverges_again_goes_further_back_and_promises_less(
+    recipe, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """The third update always fails; states of images 8 and 16 are there."""
+    often, run = ("train.save_every=8",), tmp_path / "run"
+    train(recipe("train.images=16", *often), lambda: run)
+    original = loop.one_step
+
+    def failing(trainer, world, batches, images):
+        losses = original(trainer, world, batches, images)
+        return {name: value * float("nan") for name, value in losses.items()} if images == 16 else losses
+
+    def told() -> dict:
+        card = json.loads((run / "card.json").read_text())
+        return {key: card[key] for key in ("state", "diverged")}
+
+    monkeypatch.setattr(loop, "one_step", failing)
+    place = {"step": 3, "before_image": 24}
+    with pytest.raises(
+        Diverged, match=r"0000000002\.pt\. The same command goes back to it, and if that leads here again"
+    ):
+        train(recipe(*often), lambda: run)
+    assert told() == {"state": "diverged", "diverged": place | {"times": 1}}
+    with pytest.raises(Diverged, match=r"second time\. The same command goes back one state further, to .*0000000001"):
+        train(recipe(*often), lambda: run)
+    capsys.readouterr()
+    with pytest.raises(Diverged, match=r"this is time 3, from every state that is kept. The same command would do the"):
+        train(recipe(*often), lambda: run)
+    said = capsys.readouterr().err
+    assert "0000000002.pt: led twice to numbers that are not finite; trying the one before it" in said
+    assert "from image 8" in said
+    monkeypatch.setattr(loop, "one_step", original)
+    train(recipe(*often), lambda: run)
+    assert told() == {"state": "finished", "diverged": None}
+    assert [path.name for path in sorted((run / "state").iterdir())] == ["0000000003.pt", "0000000004.pt"]
+
+
+def test_weights_are_looked_at_before_they_are_saved(recipe, tmp_path: Path, monkeypatch) -> None:
+    """An update can leave weights that are not finite although its losses, computed before it, are."""
+    run, original = tmp_path / "run", loop.one_step
+
+    def blowing_up(trainer, world, batches, images):
+        losses = original(trainer, world, batches, images)
+        next(trainer.system.discriminator.parameters()).data.mul_(float("inf"))
+        return losses
+
+    monkeypatch.setattr(loop, "one_step", blowing_up)
+    with pytest.raises(
+        Diverged, match=r"before image 8: not finite: networks\.discriminator\..*no state was saved yet"
+    ):
+        train(recipe("train.images=8"), lambda: run)
+    assert not list((run / "state").iterdir()) and not list((run / "weights").iterdir())
+    assert json.loads((run / "card.json").read_text())["state"] == "diverged"
+
+
 def test_a_full_disk_keeps_the_last_state(recipe, tmp_path: Path, monkeypatch) -> None:
     train(recipe("train.images=16"), lambda: tmp_path / "run")
 
@@ -169,6 +226,7 @@ def test_a_state_of_other_data_is_refused(recipe, tmp_path: Path) -> None:
     state = torch.load(path, weights_only=True)
     state["facts"]["data"] = "other"
     torch.save(state, path)
+    write_card(run, {"states": {}})  # nothing is known of what was saved, so the file counts as an older version's
     with pytest.raises(DataError, match="was saved with data 'other', but this run has"):
         train(recipe(), lambda: run)
     torch.save({"step": 3}, path)

@@ -100,8 +100,29 @@ def test_the_end_is_the_end(tiny_shards: Path, tmp_path: Path, capsys) -> None:
 
 
 def test_what_is_not_finite_stops_it(tiny_shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match="not finite"):
+    with pytest.raises(Diverged, match=r"not finite: .*Lower the learning rate in the \[model\] table in a new run"):
         pretrain(recipe_of("damsm", tiny_shards, "model.schedule.rate=1e30"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["state"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"phase": 2}, "is in phase 2, and there are 2"),
+        ({"phase": True}, "is in phase True"),
+        ({"best": float("nan")}, "has a best measure of nan"),
+        ({"optimizer": {}}, "is no state of an optimizer"),
+        ({"phase": 1}, "is of other parameters"),
+    ],
+)
+def test_a_course_knows_what_fits_it(tiny_shards: Path, change: dict, message: str) -> None:
+    encoder = build_encoder(recipe_of("vlm", tiny_shards), ShardFolder(tiny_shards, "train"), Weights())
+    course = Course(encoder.phases(), batch_size=8, images_per_epoch=16)
+    course.prepare(0)
+    state = course.state_dict()
+    assert course.misfit(state) is None
+    assert message in str(course.misfit(state | change))
+    assert course.misfit([]) == "should have a phase, its best measure and an optimizer"
 
 
 def test_no_such_held_out_split(tiny_shards: Path, tmp_path: Path) -> None:
