@@ -1,4 +1,4 @@
-"""Runs that older versions left on the disk still draw, are scored, compare and go on (reference/old-runs/README.md)."""
+"""Runs that older versions left still draw, are scored, compare and go on (reference/old-runs/README.md)."""
 
 import gzip
 import json

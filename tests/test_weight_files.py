@@ -153,4 +153,4 @@ def test_what_fits_a_network(written: Path, change, message: str) -> None:
         fill(filled, state, "x")
     assert all(
         torch.equal(before[name], tensor) for name, tensor in filled.state_dict().items()
-    )  # nothing is half done
+    )  # all or nothing
