@@ -151,6 +151,4 @@ def test_what_fits_a_network(written: Path, change, message: str) -> None:
     change(state)
     with pytest.raises(DataError, match=message):
         fill(filled, state, "x")
-    assert all(
-        torch.equal(before[name], tensor) for name, tensor in filled.state_dict().items()
-    )  # all or nothing
+    assert all(torch.equal(before[name], tensor) for name, tensor in filled.state_dict().items())  # all or nothing

@@ -198,10 +198,14 @@ def damage(path: Path, recorded: str | None) -> str | None:
         if found is not None:
             return f"cannot be read: {found}"
         if recorded is not None:
-            return None if sha256(path) == recorded else "damaged: its content is not what was saved (sha256)"
+            return (
+                None
+                if sha256(path) == recorded
+                else "cannot be read: damaged, its content is not what was saved (sha256)"
+            )
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-        return None if bad is None else f"damaged: {bad} in it is not what was saved (checksum)"
+        return None if bad is None else f"cannot be read: damaged, {bad} in it is not what was saved (checksum)"
     except Exception as fault:  # zipfile raises whatever the damage happens to cause
         return f"cannot be read ({fault})"
 

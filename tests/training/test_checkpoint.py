@@ -98,7 +98,7 @@ def test_every_turned_bit_leads_to_the_state_before(saved, capsys) -> None:
         turned = bytearray(whole)
         turned[place] ^= 1 << place % 8
         path.write_bytes(turned)
-        assert "damaged: its content is not what was saved" in goes_back(run, older, capsys)
+        assert "cannot be read: damaged, its content is not what was saved" in goes_back(run, older, capsys)
 
 
 def test_of_older_versions_every_turned_bit_that_matters(saved, capsys) -> None:
@@ -220,9 +220,7 @@ def test_none_left_is_refused_with_what_to_do(saved) -> None:
         state.write_bytes(b"")
     checkpoint = made(run)
     before = content(checkpoint)
-    with pytest.raises(
-        DataError, match=r"none of 2 states can be read: .*2.pt: .*empty.*start again with --new"
-    ):
+    with pytest.raises(DataError, match=r"none of 2 states can be read: .*2.pt: .*empty.*start again with --new"):
         checkpoint.load_if_present(CPU)
     assert content(checkpoint) == before
 

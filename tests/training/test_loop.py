@@ -156,9 +156,7 @@ def test_a_run_that_diverges_again_goes_further_back_and_promises_less(
 
     monkeypatch.setattr(loop, "one_step", failing)
     place = {"step": 3, "before_image": 24}
-    with pytest.raises(
-        Diverged, match=r"2\.pt\. The same command goes back to it, and if that leads here again"
-    ):
+    with pytest.raises(Diverged, match=r"2\.pt\. The same command goes back to it, and if that leads here again"):
         train(recipe(*often), lambda: run)
     assert told() == {"state": "diverged", "diverged": place | {"times": 1}}
     with pytest.raises(Diverged, match=r"second time\. The same command goes back one state further, to .*0000000001"):
@@ -185,9 +183,7 @@ def test_weights_are_looked_at_before_they_are_saved(recipe, tmp_path: Path, mon
         return losses
 
     monkeypatch.setattr(loop, "one_step", blowing_up)
-    with pytest.raises(
-        Diverged, match=r"before image 8: not finite: networks\.discriminator.*no state was saved"
-    ):
+    with pytest.raises(Diverged, match=r"before image 8: not finite: networks\.discriminator.*no state was saved"):
         train(recipe("train.images=8"), lambda: run)
     assert not list((run / "state").iterdir()) and not list((run / "weights").iterdir())
     assert json.loads((run / "card.json").read_text())["state"] == "diverged"
