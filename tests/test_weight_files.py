@@ -102,7 +102,7 @@ def test_a_file_of_a_version_without_hashes_is_read(tmp_path: Path) -> None:
         ("{", "its header is not valid JSON"),
         ("[" * 100_000, "its header is not valid JSON"),
         ('{"name": "a", "images": NaN}', "NaN is no number of JSON"),
-        ('{"name": "a"}', "its header: damaged: images: Field required"),
+        ('{"name": "a"}', "its header: damaged: lacks images"),
         ('{"name": 3, "images": 1}', "its header: damaged: name: Input should be a valid string"),
         ("[]", "its header: damaged: the whole"),
     ],

@@ -21,6 +21,7 @@ from t2icli.training.fitting import Part, part_misfit, take_over, tensors_in
 from t2icli.training.seeds import NEW, OLD, RULES, Rule
 from t2icli.weight_files import not_finite, read_weights, write_weights
 
+ZIP = b"PK\x03\x04"  # how torch's files begin
 KEPT = 2  # states; the one before the last survives a mishap with the last
 WEIGHTS = Path("weights") / "generator.safetensors"
 HEADER = "t2i"  # the key of the header of a generator's weights
@@ -194,7 +195,8 @@ def damage(path: Path, recorded: str | None) -> str | None:
     """
     try:
         with path.open("rb") as file:
-            found = what_is(file.read(HEAD))
+            head = file.read(HEAD)
+        found = None if head.startswith(ZIP) else what_is(head)
         if found is not None:
             return f"cannot be read: {found}"
         if recorded is not None:
