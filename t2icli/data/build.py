@@ -15,7 +15,8 @@ import torch
 from pydantic import Field
 
 from t2icli.data.bert import Encoded
-from t2icli.data.images import ImageError, load_picture
+from t2icli.data.decoding import ImageError
+from t2icli.data.images import load_picture
 from t2icli.data.manifest import ShardEntry
 from t2icli.data.plan import Settings, Task
 from t2icli.data.shards import Shard, ShardContent, StoredCaption, StoredImage, write_shard

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from t2icli.console import progress
 from t2icli.data.build import report_of
-from t2icli.data.images import reason
+from t2icli.data.decoding import ImageError, as_rgb, opened, reason
 from t2icli.data.manifest import entries, read_manifest
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
@@ -92,7 +92,13 @@ def inspect(folder: Path, split: str | None = None, sheet: Path | None = None) -
             tally = read_split(shards, number, hashes, advance)
             found[names[number]] = {**in_numbers(tally, shards), "sheet": str(sheets[number])}
     duplicates = find_duplicates(hashes, names)
-    return {"folder": str(folder), "dataset": manifest["dataset"], "splits": found, "duplicates": duplicates}
+    of_all = {key: numbers(manifest.get(key)) for key in ("decoding", "left_out")}
+    return {"folder": str(folder), "dataset": manifest["dataset"], "splits": found, **of_all, "duplicates": duplicates}
+
+
+def numbers(value: Any) -> dict[str, int]:
+    """The counts in a table of a manifest; older ones lack the table."""
+    return {key: n for key, n in value.items() if type(n) is int} if isinstance(value, dict) else {}
 
 
 # ---------------------------------------------------------------------------- reading
@@ -147,12 +153,13 @@ def open_row(shard: Shard, row: int, side: int) -> Image.Image:
     """A picture decoded, a JPEG at the lowest resolution that still has ``side`` pixels a side."""
     data = shard.image_bytes(row)
     try:
-        image = Image.open(io.BytesIO(data))
+        image = opened(io.BytesIO(data))
         image.draft(None, (side, side))
         image.load()
+        return as_rgb(image)
     except Exception as fault:  # Pillow's plugins raise whatever their parsing meets
-        raise DataError(f"{shard.path}: image {row} (id {shard.ids[row]}): {reason(fault)}") from None
-    return image
+        why = str(fault) if isinstance(fault, ImageError) else reason(fault, data)
+        raise DataError(f"{shard.path}: image {row} (id {shard.ids[row]}): {why}") from None
 
 
 def average_hash(image: Image.Image) -> int:
@@ -297,7 +304,7 @@ def write_sheet(path: Path, folder: ShardFolder) -> None:
 
 def cell(shard: Shard, row: int) -> Image.Image:
     """One picture with its text."""
-    image = open_row(shard, row, CELL).convert("RGB")
+    image = open_row(shard, row, CELL)
     image.thumbnail((CELL - 4, CELL - 4))
     drawn = Image.new("RGB", (CELL, CELL + LINES * LINE), "white")
     drawn.paste(image, ((CELL - image.width) // 2, (CELL - image.height) // 2))
@@ -334,6 +341,11 @@ def in_words(result: dict[str, Any]) -> str:
             lines += bars(split[f"{unit}_per_caption"], unit)
         lines += [*words_in_words(split["vocabulary"]), *classes_in_words(split["classes"])]
         lines += [*objects_in_words(split["objects"]), f"  contact sheet: {split['sheet']}"]
+    for what, key in (("decoded with care", "decoding"), ("left out by prepare", "left_out")):
+        counts = ", ".join(
+            f"{count:,} {name.replace('_', ' ')}" for name, count in sorted(result[key].items()) if count
+        )
+        lines += ["", f"{what}: {counts}"] if counts else []
     for kind, meaning in (("exact", "equal bytes"), ("near", "look alike, by 8 x 8 fields; see for yourself")):
         lines += ["", *duplicates_in_words(result["duplicates"][kind], f"{kind} duplicates ({meaning})")]
     return "\n".join(lines)

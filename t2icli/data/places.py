@@ -14,6 +14,15 @@ from typing import Any, NoReturn
 from t2icli.errors import DataError
 
 SHOWN = 80  # characters of a name that a message repeats
+# Why something is no file inside a folder that a user named.
+OUT = "is a symbolic link out of the folder"
+NOWHERE = "is a symbolic link that leads nowhere"
+FOLDER = "is a folder"
+SPECIAL = "is a pipe, a socket or a device"
+HIDDEN, HIDDEN_FOLDER = "is hidden", "is a hidden folder"
+AGAIN = "is a link to a folder that is read under another name"
+# Folders that systems put beside what people keep; names with a dot before them are hidden as well.
+OF_SYSTEMS = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 TEXT_LIMIT = 1 << 20  # bytes that the captions of one picture, or a line, may take; they take hundreds
 
 
@@ -35,6 +44,11 @@ def unsafe(name: str) -> bool:
     """Whether a file name leads out of its folder, on any system, or has characters that no name of an image has."""
     path = PurePosixPath(name.replace("\\", "/"))
     return climbs_out(str(path)) or not path.parts or strange(name) or ":" in path.parts[0]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of this name is no part of what a user keeps, such as ``._a.jpg`` or ``__MACOSX``."""
+    return (name.startswith(".") and name not in (".", "..")) or name in OF_SYSTEMS
 
 
 def shown(name: object) -> str:
@@ -78,13 +92,13 @@ def no_file_inside(root: Path, path: Path, walked: bool = False) -> str | None:
     try:
         if not walked or stat.S_ISLNK(mode):
             if leads_out(root, path):
-                return "is a symbolic link out of the folder"
+                return OUT
             mode = path.stat().st_mode
     except OSError:
-        return "is a symbolic link that leads nowhere"
+        return NOWHERE
     if stat.S_ISDIR(mode):
-        return "is a folder"
-    return None if stat.S_ISREG(mode) else "is a pipe, a socket or a device"
+        return FOLDER
+    return None if stat.S_ISREG(mode) else SPECIAL
 
 
 # ---------------------------------------------------------------------------- what lies below a folder
@@ -96,43 +110,75 @@ class Folders:
     def __init__(self, root: Path, names: Iterable[str]) -> None:
         self.root = root
         self.files = {
-            name: {f"{below}{file}": out for below, file, out in files_below(root, root / name)} for name in names
+            name: {f"{below}{file}": reason for below, file, reason in files_below(root, root / name)} for name in names
         }
 
     def refusal(self, folder: str, name: Any, listing: str) -> str | None:
         """Why an image that ``listing`` names cannot be used, if so."""
         if not isinstance(name, str) or unsafe(name):
             return "the file name is not a path inside the image folder"
-        out = self.files[folder].get(str(PurePosixPath(name)))
-        if out is None:
-            return f"listed in {listing}, but there is no {folder}/{shown(name)}"
-        return "is a symbolic link that leads out of the root" if out else None
+        absent = f"listed in {listing}, but there is no {folder}/{shown(name)}"
+        reason = self.files[folder].get(str(PurePosixPath(name)), absent)
+        return "is a symbolic link that leads out of the root" if reason == OUT else reason
 
 
-def files_below(root: Path, top: Path) -> Iterator[tuple[str, str, bool]]:
-    """Every file below ``top``: its folder (empty, or with a slash at its end), its name, and whether it leads out.
+def files_below(root: Path, top: Path) -> Iterator[tuple[str, str, str | None]]:
+    """What lies below ``top``: its folder (empty, or with a slash at its end), its name, and why it is no file, if so.
 
-    The last is true of a symbolic link that ends outside of ``root``.
-    Folders come in the order of their names. Links to folders are not followed, so that no circle has to be feared.
+    Folders come in the order of their names. Links to folders inside of ``root`` are followed when all else was looked
+    at, and no folder is looked at twice, so that no circle has to be feared and nothing comes under two names; a link
+    to a folder elsewhere is a ``DataError``. Hidden folders are not looked into.
     """
-    pending = [""]
-    while pending:
-        folder = pending.pop()
+    looked_at: set[tuple[int, int]] = set()
+    pending, links = [""], list[str]()
+    while pending or links:
+        linked = not pending
+        if linked:
+            links.sort(reverse=True)
+        folder = links.pop() if linked else pending.pop()
         deeper = []
         try:
+            found = (top / folder).stat()
+            if (found.st_dev, found.st_ino) in looked_at:
+                if linked:
+                    below, _, name = folder.removesuffix("/").rpartition("/")
+                    yield f"{below}/" if below else "", name, AGAIN
+                continue
+            looked_at.add((found.st_dev, found.st_ino))
             with os.scandir(top / folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
+                    reason = entry_reason(root, entry)
+                    if reason == FOLDER and entry.is_symlink():
+                        links.append(f"{folder}{entry.name}/")
+                    elif reason == FOLDER:
                         deeper.append(f"{folder}{entry.name}/")
-                    elif entry.is_symlink():
-                        out = leads_out(root, Path(entry.path))
-                        if out or Path(entry.path).is_file():
-                            yield folder, entry.name, out
-                    elif entry.is_file():
-                        yield folder, entry.name, False
+                    yield folder, entry.name, reason
         except OSError as fault:
             refuse_unlisted(fault)
         pending += sorted(deeper, reverse=True)
+
+
+def entry_reason(root: Path, entry: "os.DirEntry[str]") -> str | None:
+    """Why what lies in a folder is no file inside ``root``, if so."""
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link in a circle
+        return NOWHERE
+    if is_hidden(entry.name):
+        return HIDDEN_FOLDER if is_folder else HIDDEN
+    if entry.is_symlink():
+        if leads_out(root, Path(entry.path)):
+            if is_folder:
+                raise DataError(
+                    f"{encodable(entry.path)}: is a symbolic link to a folder outside of {root}, and nothing outside "
+                    "is read; put the folder itself there, or remove the link"
+                )
+            return OUT
+        if not Path(entry.path).exists():
+            return NOWHERE
+    if is_folder:
+        return FOLDER
+    return None if entry.is_file() else SPECIAL
 
 
 def refuse_unlisted(fault: OSError) -> NoReturn:

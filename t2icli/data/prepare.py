@@ -25,7 +25,7 @@ from t2icli.data.ownership import IMAGES, QUARANTINE, lock, read_plan, settle, s
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.places import shown
 from t2icli.data.plan import Plan, Task, make_plan, make_settings, trimmed_caption, unusable_images
-from t2icli.data.source import Source
+from t2icli.data.source import PASSED_OVER, Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.documents import Count, Document, checked
 from t2icli.errors import DataError, DiskFull, Interrupted, UserError
@@ -328,10 +328,10 @@ def first(left_out: Sequence[dict[str, Any]]) -> str:
 
 
 def count_left_out(left_out: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many images and captions were left out, and how many images are not there, where that is no fault."""
+    """How many images and captions were left out, and what is no fault: images that are not there, other files."""
     kinds = Counter(line["what"] for line in left_out)
-    absent = {"absent": kinds["absent"]} if kinds["absent"] else {}
-    return {"images": kinds["image"], "captions": kinds["caption"], **absent}
+    faultless = {what.replace(" ", "_"): kinds[what] for what in ("absent", PASSED_OVER) if kinds[what]}
+    return {"images": kinds["image"], "captions": kinds["caption"], **faultless}
 
 
 def manifest_of(

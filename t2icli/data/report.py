@@ -88,4 +88,5 @@ def left_out(result: dict[str, Any]) -> str:
     counts = result["left_out"]
     where = f" (see {result['out']}/quarantine.jsonl)" if any(counts.values()) and "dry_run" not in result else ""
     absent = f", {counts['absent']:,} that are not there" if counts.get("absent") else ""
-    return f"  left out: {counts['images']:,} images, {counts['captions']:,} captions{absent}{where}"
+    passed_over = f", {counts['passed_over']:,} other files passed over" if counts.get("passed_over") else ""
+    return f"  left out: {counts['images']:,} images, {counts['captions']:,} captions{absent}{passed_over}{where}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+PASSED_OVER = "passed over"  # what a line of left_out is about: a file that looks like a picture and is not meant
 FARTHEST = 1e6  # pixels that a side of a box, or its corner, may measure; no picture is so large
 
 
@@ -53,3 +54,7 @@ class Source:
         self.left_out.append(
             {"split": split, "image": image, "what": "caption" if caption else "image", "reason": reason}
         )
+
+    def pass_over(self, name: str, reason: str) -> None:
+        """Note a file that may look like a picture, and is no fault."""
+        self.left_out.append({"split": "all", "image": name, "what": PASSED_OVER, "reason": reason})

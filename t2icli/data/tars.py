@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from t2icli.data.captions.lists import CLASS_LIMIT, keys_of, validated, without_lone_surrogates
 from t2icli.data.captions.text import captions_of, decoded
-from t2icli.data.images import SUFFIXES
-from t2icli.data.places import TEXT_LIMIT, climbs_out, encodable
+from t2icli.data.picture_files import is_picture, unread
+from t2icli.data.places import TEXT_LIMIT, climbs_out, encodable, is_hidden
 from t2icli.errors import DataError
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
@@ -62,6 +62,7 @@ class Gathered:
     part: tuple[int, int] = (0, 0)
     class_index: int = -1
     reason: str = ""  # why the sample cannot be used
+    unread: tuple[str, str] | None = None  # a picture of a kind that is not read, and why
 
     def said(self) -> list[str]:
         """Its captions, from the first kind of member that has any."""
@@ -72,19 +73,19 @@ def read_tar(path: Path, leave_out: Callable[[str, str], None]) -> Iterator[Samp
     """The samples of an uncompressed tar in the order of their first members.
 
     A member that cannot be used goes to ``leave_out`` with the reason; a tar that cannot be read is a ``DataError``.
-    Members that are neither a picture nor text, and hidden ones, are passed over.
+    Members that are neither a picture nor text, hidden ones, and what systems put beside files are passed over.
     """
     keys: dict[str, dict[str, Gathered]] = {}
     for stem, gathered in gather(path, leave_out).items():
         keys.setdefault(key_of(stem), {})[stem] = gathered
     for key, stems in keys.items():
         for stem, sample in joined(key, stems, leave_out).items():
-            name = sample.members.get(PICTURE) or next(iter(sample.members.values()))
+            name = sample.members.get(PICTURE) or next(iter(sample.members.values()), stem)
             captions = sample.said()
             if sample.reason:
                 leave_out(name, sample.reason)
             elif PICTURE not in sample.members:
-                leave_out(name, "no picture of the same name is in this tar")
+                leave_out(*(sample.unread or (name, "no picture of the same name is in this tar")))
             elif not captions:
                 leave_out(name, "has no caption")
             else:
@@ -129,10 +130,14 @@ def gather(path: Path, leave_out: Callable[[str, str], None]) -> dict[str, Gathe
     with open_tar(path) as texts:
         for member in members(path):
             name = PurePosixPath(encodable(member.name))
-            kind = PICTURE if name.suffix.lower() in SUFFIXES else name.suffix.lower()
-            if kind not in (PICTURE, LINES, CAPTION, JSON) or name.name.startswith("."):
+            kind = PICTURE if is_picture(name.name) else name.suffix.lower()
+            not_read = unread(name.name)
+            if (kind not in (PICTURE, LINES, CAPTION, JSON) and not not_read) or any(map(is_hidden, name.parts)):
                 continue
             sample = gathered.setdefault(str(name.with_suffix("")), Gathered())
+            if not_read:
+                sample.unread = str(name), not_read
+                continue
             if kind in sample.members:
                 what = "a picture" if kind == PICTURE else f"a {kind}"
                 leave_out(str(name), f"its key has {what} already in this tar; the first is kept")

@@ -1,7 +1,6 @@
 """Images to be scored: datasets whose items are uint8 tensors 3xHxW, all of one size."""
 
 import hashlib
-import io
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from t2icli.data.decoding import VERSION, Header, ImageError, decode_exactly, header, quietly, read_bytes
+from t2icli.data.picture_files import TAKEN, Found, find_pictures, in_words
+from t2icli.data.tars import ENDINGS as TARS
 from t2icli.errors import DataError
 from t2icli.storage import sha256
 
 if TYPE_CHECKING:
     from t2icli.data.shard_folder import ShardFolder  # scoring a folder of images should not need HDF5
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 FILTER = "PIL bicubic"
 DECODERS = 4  # threads; PIL decodes without holding the interpreter's lock
 
@@ -71,17 +72,23 @@ class MemoryImages(Images):
 class FolderImages(Images):
     """The image files of a folder and its subfolders in the order of their paths: all, or the first ``limit``.
 
-    ``chosen`` gives the files instead, in their own order.
+    ``chosen`` gives the files instead, in their own order. All headers are read at once, so that what cannot be read is
+    refused before networks look at anything.
     """
 
     def __init__(self, folder: Path, limit: int | None = None, chosen: Sequence[Path] | None = None) -> None:
         self.folder = folder
-        self.paths = list(chosen if chosen is not None else image_files(folder))[:limit]
+        found = look_into(folder)
+        self.passed_over = passed_over(found)
+        self.linked_out = frozenset(folder / name for name in found.linked_out)
+        self.paths = list(chosen if chosen is not None else paths_of(folder, found))[:limit]
         if not self.paths:
-            raise DataError(f"{folder}: no images ({', '.join(ENDINGS)}) in this folder or below it")
+            aside = f"; passed over: {in_words(self.passed_over)}" if self.passed_over else ""
+            raise DataError(f"{folder}: no images ({', '.join(TAKEN)}) in this folder or below it{aside}")
         if limit is not None and len(self.paths) < limit:
             raise DataError(f"{folder}: holds {len(self.paths):,} images, and {limit:,} were asked for")
-        sizes = Counter(file_size(path) for path in self.paths)
+        self.headers = read_headers(self.paths)
+        sizes = Counter((one.height, one.width) for one in self.headers)
         if len(sizes) > 1:
             common = ", ".join(f"{width}x{height} ({n:,})" for (height, width), n in sizes.most_common(4))
             more = f" and {len(sizes) - 4:,} other sizes" if len(sizes) > 4 else ""
@@ -96,26 +103,31 @@ class FolderImages(Images):
 
     def batch(self, start: int, stop: int) -> Tensor:
         """See ``Images``."""
-        with ThreadPoolExecutor(DECODERS) as pool:
-            return torch.stack(list(pool.map(self.read, self.paths[start:stop])))
+        paths = self.paths[start:stop]
+        with quietly(), ThreadPoolExecutor(DECODERS) as pool:
+            images = list(pool.map(self.read, paths))
+        for path, image in zip(paths, images, strict=True):
+            if tuple(image.shape[1:]) != self.size:
+                raise DataError(f"{path}: has changed its size since it was listed; evaluate again")
+        return torch.stack(images)
 
     def identity(self, start: int, stop: int) -> Mapping[str, Any]:
         """See ``Images``; by the content of the files, so that a changed one is looked at again."""
         contents = [file_digest(path) for path in self.paths[start:stop]]
         return {
             "kind": "files",
+            "decoder": VERSION,
             "size": list(self.size),
             "sha256": hashlib.sha256("".join(contents).encode()).hexdigest(),
         }
 
     @staticmethod
     def read(path: Path) -> Tensor:
-        """One file as a tensor."""
+        """One file as a tensor; one of which a part is missing is refused, for its score would be that of a guess."""
         try:
-            with Image.open(path) as image:
-                return as_tensor(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-            raise DataError(f"{path}: cannot be read as an image: {fault}") from None
+            return as_tensor(decode_exactly(read_bytes(path))[0])
+        except ImageError as fault:
+            raise unreadable(path, fault) from None
 
 
 class ShardImages(Images):
@@ -134,7 +146,7 @@ class ShardImages(Images):
         for index in self.chosen[start:stop]:
             shard, row = self.folder.locate(index)
             stored.append(shard.image_bytes(row))
-        with ThreadPoolExecutor(DECODERS) as pool:
+        with quietly(), ThreadPoolExecutor(DECODERS) as pool:
             return torch.stack(list(pool.map(self.decode, stored)))
 
     def identity(self, start: int, stop: int) -> Mapping[str, Any]:
@@ -155,8 +167,10 @@ class ShardImages(Images):
 
     def decode(self, content: bytes) -> Tensor:
         """Centre square, then PIL's bicubic filter, which antialiases when it shrinks; a no-op at the stored size."""
-        with Image.open(io.BytesIO(content)) as stored:
-            image = stored.convert("RGB")
+        try:
+            image, _ = decode_exactly(content)
+        except ImageError as fault:
+            raise DataError(f"{self.folder.folder}: a stored picture cannot be read: {fault}") from None
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         square = image.crop((left, top, left + side, top + side))
@@ -165,8 +179,50 @@ class ShardImages(Images):
 
 def image_files(folder: Path) -> list[Path]:
     """Image files of a folder and below it, sorted by path; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return paths_of(folder, look_into(folder))
+
+
+def look_into(folder: Path) -> Found:
+    """What lies in a folder; ``DataError`` for what is called a picture and cannot be read, which a score needs."""
+    found = find_pictures(folder, others=TARS)
+    if found.refused:
+        number = f"{len(found.refused):,} files are" if len(found.refused) > 1 else "a file is"
+        raise DataError(
+            f"{folder}: {number} called like a picture and cannot be read: {in_words(found.refused)}; repair what is "
+            "wrong, or take it out of the folder"
+        )
+    return found
+
+
+def paths_of(folder: Path, found: Found) -> list[Path]:
+    """All pictures; a link to a file elsewhere is one, because nothing of it goes anywhere but into a score."""
+    return sorted(folder / name for name in (*found.pictures, *found.linked_out))
+
+
+def passed_over(found: Found) -> dict[str, str]:
+    """What is not scored although it may look so, with the reasons."""
+    return found.passed_over | dict.fromkeys(found.others, "is a tar, of which t2i prepare makes shards")
+
+
+def read_headers(paths: Sequence[Path]) -> list[Header]:
+    """The headers of all files; the first that is no picture is named, with the number of all such."""
+    headers, faults = [], []
+    with quietly():
+        for path in paths:
+            try:
+                headers.append(header(path))
+            except ImageError as fault:
+                faults.append(unreadable(path, fault))
+    if len(faults) > 1:
+        raise DataError(f"{faults[0]}; and {len(faults) - 1:,} more of {len(paths):,} cannot be read")
+    if faults:
+        raise faults[0]
+    return headers
+
+
+def unreadable(path: Path, fault: ImageError) -> DataError:
+    """What is said of a file that is no picture."""
+    return DataError(f"{path}: cannot be read as an image: {fault}")
 
 
 def file_digest(path: Path) -> str:
@@ -175,15 +231,6 @@ def file_digest(path: Path) -> str:
         return sha256(path)
     except OSError as fault:
         raise DataError(f"{path}: cannot be read: {fault.strerror}") from None
-
-
-def file_size(path: Path) -> tuple[int, int]:
-    """Height and width from a file's header."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        raise DataError(f"{path}: cannot be read as an image: {fault}") from None
 
 
 def as_tensor(image: Image.Image) -> Tensor:

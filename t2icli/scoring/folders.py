@@ -15,6 +15,8 @@ from t2icli.evaluation.images import FolderImages, Images, image_files
 from t2icli.evaluation.protocol import Negatives, Protocol
 from t2icli.evaluation.soa.labels import LABELS
 from t2icli.scoring.keeping import folder_of_scores
+from t2icli.scoring.overlap import overlap
+from t2icli.scoring.remarks import decoding, how_read
 from t2icli.scoring.request import Request, is_shards
 from t2icli.scoring.task import (
     Side,
@@ -28,8 +30,6 @@ from t2icli.scoring.task import (
     statistics_side,
     whole_split,
 )
-
-LOSSY = (".jpg", ".jpeg", ".webp")
 
 
 def folder_task(request: Request) -> Task:
@@ -59,15 +59,23 @@ def folder_task(request: Request) -> Task:
     if real is not None and real.real_set is not None:
         refuse_foreign(name, list(find_metrics(protocol.metrics).values()), [real.real_set.dataset])
     boxes = boxes_of(described, len(images)) if described else None
-    lossy = sum(path.suffix.lower() in LOSSY for path in images.paths)
-    notes = [f"{lossy:,} of the scored images are JPEG or WebP files: lossy compression moves FID"] if lossy else []
+    lossy = sum(header.lossy for header in images.headers)
+    notes = how_read(images, "scored")
+    if real is not None and real.pictures is not None and isinstance(real.pictures.images, FolderImages):
+        notes += overlap(images, real.pictures.images)
     pictures = [Pictures(images, "generated", captions, boxes=boxes)]
     return Task(
         name,
         protocol,
         {"kind": "images", "path": str(request.target)},
         {"drawn": compared_with(pictures, real)},
-        {"quantisation": "not known: files as they are", "lossy": lossy, "seeds": None, "captions": facts},
+        {
+            "quantisation": "not known: files as they are",
+            "lossy": lossy,
+            "seeds": None,
+            "captions": facts,
+            "decoding": decoding(images),
+        },
         real,
         notes=[*notes, *remarks, *(real.notes if real else ())],
         folder=folder_of_scores(request.target, request.against),
@@ -121,11 +129,11 @@ def against_folder(request: Request, rule: Negatives | None) -> Side:
     side = folder_side(request.against)
     described, remarks = captions_lying_in(request.against, image_files(request.against))
     if described is None:
-        return replace(side, notes=remarks)
+        return replace(side, notes=[*side.notes, *remarks])
     captions = captions_of(described, len(described.paths), rule)
     assert side.pictures is not None
     pictures = replace(side.pictures, captions=captions)
-    return replace(side, pictures=pictures, notes=[*remarks, *described.notes])
+    return replace(side, pictures=pictures, notes=[*side.notes, *remarks, *described.notes])
 
 
 def shard_side(request: Request, protocol: Protocol, images: Images) -> Side:

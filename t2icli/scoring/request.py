@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2icli.data.picture_files import in_words
 from t2icli.errors import DataError, UserError
-from t2icli.evaluation.images import image_files
+from t2icli.evaluation.images import look_into, passed_over, paths_of
 from t2icli.storage import refuse_unwritable
 
 PRECISIONS = ("float32", "bfloat16")
@@ -61,8 +62,10 @@ def kind_of(target: Path) -> str:
         raise DataError(f"{target}: holds runs, and is none itself: name one, e.g. {runs[-1]}")
     if is_shards(target):
         raise DataError(f"{target}: holds shards of real images; give them with --against")
-    if not image_files(target):
-        raise DataError(f"{target}: neither a run (it has no recipe.toml) nor a folder of images (it has none)")
+    found = look_into(target)
+    if not paths_of(target, found):
+        aside = f"; passed over: {in_words(passed_over(found))}" if passed_over(found) else ""
+        raise DataError(f"{target}: neither a run (it has no recipe.toml) nor a folder of images (it has none){aside}")
     return "images"
 
 

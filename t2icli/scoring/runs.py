@@ -145,6 +145,7 @@ def run_task(request: Request, device: torch.device) -> Task:
         real,
         rule,
         seeds,
+        notes=list(real.notes),
         folder=run.folder / "eval" if run.folder.is_dir() else SCORES / run.folder.stem,
         may_be_lost=run.folder.is_file(),
         trained_with=guides(run.folder),

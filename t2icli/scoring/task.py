@@ -15,6 +15,7 @@ from t2icli.evaluation.images import FILTER, FolderImages, ShardImages
 from t2icli.evaluation.metric import Metric
 from t2icli.evaluation.protocol import Captions, Negatives, Protocol, Real
 from t2icli.evaluation.reference import STATISTICS, Reference, read_reference
+from t2icli.scoring.remarks import decoding, how_read
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def folder_side(path: Path) -> Side:
             f"--against {path}: no such folder; it should hold real images or shards, or be an .npz file of statistics"
         )
     images = FolderImages(path)
-    return Side(Pictures(images, "real"), {"kind": "images", "path": str(path)})
+    facts = {"kind": "images", "path": str(path), "decoding": decoding(images)}
+    return Side(Pictures(images, "real"), facts, notes=how_read(images, "real"))
 
 
 def paired_side(folder: ShardFolder, drawn: Sequence[Drawn], size: int, rule: Negatives | None) -> Side:
@@ -134,4 +136,7 @@ def prepared_side(folder: ShardFolder, chosen: Sequence[int], captions: Said | N
     real_set = Real.model_validate({"dataset": dataset, "split": folder.split, "fit": folder.fit})
     facts = {"kind": "shards", "path": str(folder.folder), "manifest_sha256": folder.manifest_hash}
     described = real_set.model_dump(exclude={"images"}) | {"stored_size": folder.image_size, "filter": FILTER}
-    return Side(Pictures(ShardImages(folder, chosen, size), "real", captions), facts | described, real_set)
+    stored = folder.manifest["recipe"]["images"]
+    lossy = [f"the real images are stored as JPEG of quality {stored.get('quality')}: lossy compression moves FID"]
+    notes = lossy if stored.get("codec") == "jpeg" else []
+    return Side(Pictures(ShardImages(folder, chosen, size), "real", captions), facts | described, real_set, notes=notes)

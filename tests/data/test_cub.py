@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from t2icli.data.images import ImageError, cut_out
+from t2icli.data.decoding import ImageError
+from t2icli.data.images import cut_out
 from t2icli.data.manifest import TextIdentity
 from t2icli.data.places import TEXT_LIMIT
 from t2icli.data.prepare import Options, prepare

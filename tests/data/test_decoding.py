@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from t2icli.data import images
-from t2icli.data.images import FILE_LIMIT, PIXEL_LIMIT, ImageError, decode, encode, load_picture, resize
+from t2icli.data import decoding
+from t2icli.data.decoding import FILE_LIMIT, PIXEL_LIMIT, ImageError, decode
+from t2icli.data.images import encode, load_picture, resize
 from t2icli.recipe import Images
 
 
@@ -75,7 +76,7 @@ def test_bands_leave_pixels_as_they_are(monkeypatch) -> None:
     cases += [encoded(noise.convert("RGB"), transparency=noise.convert("RGB").getpixel((4, 4)))]
     cases += [encoded(Image.fromarray(np.arange(1500, dtype=np.uint16).reshape(50, 30) * 43))]
     whole = [decode(raw)[0].tobytes() for raw in cases]
-    monkeypatch.setattr(images, "BAND", 100)  # three rows, the last band shorter
+    monkeypatch.setattr(decoding, "BAND", 100)  # three rows, the last band shorter
     assert [decode(raw)[0].tobytes() for raw in cases] == whole
     layered = Image.alpha_composite(Image.new("RGBA", noise.size, "white"), noise).convert("RGB")
     assert whole[0] == layered.tobytes()
@@ -133,7 +134,7 @@ def test_damaged_bytes_are_a_picture_or_a_reason(whole: bytes, changes: list[tup
     for place, value in changes:
         damaged[int(place * len(damaged))] = value
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "PIXEL_LIMIT", 100_000)  # or sizes that lie would take seconds
+        patch.setattr(decoding, "PIXEL_LIMIT", 100_000)  # or sizes that lie would take seconds
         try:
             image, notes = decode(bytes(damaged[: int(left * len(damaged))]))
         except ImageError as fault:
@@ -257,7 +258,7 @@ def test_a_bomb_takes_no_memory(tmp_path: Path, width: int, height: int, found: 
 
 
 def test_as_many_pixels_as_are_allowed(monkeypatch) -> None:
-    monkeypatch.setattr(images, "PIXEL_LIMIT", 800)
+    monkeypatch.setattr(decoding, "PIXEL_LIMIT", 800)
     assert decode(encoded(gradient(size=(40, 20))))[0].size == (40, 20)
     with pytest.raises(ImageError, match="^40 x 21 = 840 pixels: no picture may have more than 800$"):
         decode(encoded(gradient(size=(40, 21))))
@@ -272,7 +273,7 @@ def test_a_large_tile_of_a_small_tiff(monkeypatch) -> None:
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     raw = b"II*\0" + struct.pack("<I", 8 + len(tile)) + tile + struct.pack("<H", len(tags)) + entries + bytes(4)
     assert decode(raw)[0].size == (10, 10)
-    monkeypatch.setattr(images, "PIXEL_LIMIT", 64 * 64 - 1)
+    monkeypatch.setattr(decoding, "PIXEL_LIMIT", 64 * 64 - 1)
     with pytest.raises(ImageError, match="^a tile of 64 x 64 = 4,096 pixels: no picture may have more than 4,095$"):
         decode(raw)
 

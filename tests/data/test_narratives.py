@@ -355,6 +355,9 @@ def test_links_out_of_the_root_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     picture(tmp_path / "folder" / "0000000000000001.jpg")
     (root / "linked").symlink_to(tmp_path / "folder")
+    with pytest.raises(DataError, match="linked: is a symbolic link to a folder outside of"):
+        read_open(root)
+    (root / "linked").unlink()
     source = read_open(root)
     assert 1 not in [record.id for record in source.splits["train"]]
     refused = [entry for entry in source.left_out if entry["what"] == "image"]

@@ -6,6 +6,13 @@ from pathlib import Path
 import pytest
 
 from t2icli.data.places import (
+    AGAIN,
+    FOLDER,
+    HIDDEN,
+    HIDDEN_FOLDER,
+    NOWHERE,
+    OUT,
+    SPECIAL,
     Folders,
     climbs_out,
     encodable,
@@ -90,11 +97,70 @@ def test_files_inside_and_links_out(tmp_path: Path) -> None:
     refuse_links(root, ["inner", "none"])
     with pytest.raises(DataError, match="outer: is a symbolic link that leads out of"):
         refuse_links(root, ["inner", "outer"])
-    found = sorted((f"{folder}{name}", out) for folder, name, out in files_below(root, root))
-    assert found == [("away.txt", True), ("folder/a.txt", False), ("outer", True)]
+    with pytest.raises(DataError, match="root/outer: is a symbolic link to a folder outside of .*; put the"):
+        list(files_below(root, root))
+    (root / "outer").unlink()
+    found = sorted((f"{folder}{name}", reason) for folder, name, reason in files_below(root, root))
+    assert found == [
+        ("away.txt", OUT),
+        ("circle.txt", NOWHERE),
+        ("folder", FOLDER),
+        ("folder/a.txt", None),
+        ("gone.txt", NOWHERE),
+        ("inner", FOLDER),
+        ("inner", AGAIN),
+        ("pipe.txt", SPECIAL),
+    ]
     folders = Folders(root, ["folder"])
     assert folders.refusal("folder", "./a.txt", "a list") is None
     assert folders.refusal("folder", "b.txt", "a list") == "listed in a list, but there is no folder/b.txt"
+
+
+def seen(root: Path, top: Path | None = None) -> dict[str, str | None]:
+    """What lies below a folder, folders apart, each name once."""
+    found = [(f"{below}{name}", reason) for below, name, reason in files_below(root, top or root) if reason != FOLDER]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def test_linked_folders_are_followed_without_circles(tmp_path: Path) -> None:
+    for name in ("a/x", "a/deep/y", "b/z", ".store/v", ".store/more/w"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "0").symlink_to("a")  # comes first by its name, and is the same folder
+    (tmp_path / "a" / "up").symlink_to("..")
+    (tmp_path / "a" / "self").symlink_to(".")
+    (tmp_path / "a" / "to_b").symlink_to("../b")
+    (tmp_path / "b" / "to_a").symlink_to("../a")
+    (tmp_path / "v").symlink_to(".store")  # is read under no other name
+    (tmp_path / ".store" / "more" / "back").symlink_to("..")
+    again = ("0", "a/up", "a/self", "a/to_b", "b/to_a", "v/more/back")
+    files = ("a/x", "a/deep/y", "b/z", "v/v", "v/more/w")
+    assert seen(tmp_path) == {".store": HIDDEN_FOLDER} | dict.fromkeys(again, AGAIN) | dict.fromkeys(files)
+    # from a folder inside the root: what the links lead to is read, once
+    assert seen(tmp_path, tmp_path / "b") == {"z": None, "to_a/x": None, "to_a/deep/y": None} | {
+        "to_a/self": AGAIN,
+        "to_a/to_b": AGAIN,
+        "to_a/up/.store": HIDDEN_FOLDER,
+        "to_a/up/0": AGAIN,
+        "to_a/up/v/v": None,
+        "to_a/up/v/more/w": None,
+        "to_a/up/v/more/back": AGAIN,
+    }
+
+
+def test_what_is_hidden(tmp_path: Path) -> None:
+    for name in ("._a.jpg", ".ipynb_checkpoints/a.jpg", "__MACOSX/._a.jpg", "@eaDir/a.jpg", "a.jpg", "b/.DS_Store"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert seen(tmp_path) == {
+        "a.jpg": None,
+        "._a.jpg": HIDDEN,
+        "b/.DS_Store": HIDDEN,
+        ".ipynb_checkpoints": HIDDEN_FOLDER,
+        "__MACOSX": HIDDEN_FOLDER,
+        "@eaDir": HIDDEN_FOLDER,
+    }
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tars import RED, make_tar, picture
 
-from t2icli.data.images import ImageError, load_picture
+from t2icli.data.decoding import ImageError
+from t2icli.data.images import load_picture
 from t2icli.data.places import TEXT_LIMIT
 from t2icli.data.tars import HEADER_LIMIT, Sample, read_tar
 from t2icli.errors import DataError

@@ -38,7 +38,7 @@ def test_grey_and_palette_images_become_rgb(tmp_path):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(DataError, match=r"no images \(.png, .jpg"):
+    with pytest.raises(DataError, match=r"no images \(.jpg, .jpeg, .*\) in this folder or below it$"):
         FolderImages(tmp_path)
 
 

@@ -7,12 +7,11 @@ taken.
 
 Tars bring their captions with them (``t2icli/data/tars.py``). Splits are by the hash of the file's name, or of the
 tar's with the sample's key, so that adding pictures or tars moves none. Nothing outside the folder is read: symbolic
-links to files inside it are followed, those out of it are left out, and those to folders are passed over.
+links inside it are followed, those to files out of it are left out, and one to a folder out of it ends the reading.
 """
 
 import hashlib
-import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -21,8 +20,8 @@ from t2icli.data.captions.folders import FORMS, beside, lists_in, passed_over
 from t2icli.data.captions.lists import read_list
 from t2icli.data.captions.names import Names, NotMatched
 from t2icli.data.captions.text import captions_beside
-from t2icli.data.images import SUFFIXES
-from t2icli.data.places import encodable, no_file_inside, refuse_unlisted
+from t2icli.data.picture_files import TAKEN, Found, find_pictures, in_words
+from t2icli.data.places import OUT, encodable, no_file_inside
 from t2icli.data.source import Record, Source
 from t2icli.data.tars import ENDINGS, read_tar
 from t2icli.errors import DataError
@@ -35,14 +34,6 @@ class Config(Section):
     val_share: float = Field(0.1, ge=0, lt=1, description="share of the pictures that become the val split")
 
 
-@dataclass
-class Found:
-    """What lies in a folder, by the paths inside it."""
-
-    pictures: set[str] = field(default_factory=set)
-    tars: list[str] = field(default_factory=list)
-
-
 def read(config: Config, root: Path | None, seed: int) -> Source:
     """Every picture under ``root`` that has captions; what has none is left out with the reason."""
     if root is None:
@@ -51,13 +42,15 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
         raise DataError(f"{root}: no such folder of pictures")
     source = Source("folder", {"train": [], "val": []})
     found = look(root, source)
-    if not found.pictures and not found.tars:
-        raise DataError(f"{root}: holds no pictures ({', '.join(SUFFIXES)}) and no .tar of them")
-    records = loose(root, found.pictures, source)
-    for tar in sorted(found.tars):
+    if not found.pictures and not found.others:
+        seen = found.refused | dict.fromkeys(found.linked_out, OUT) | found.passed_over
+        aside = f"; {in_words(seen)}" if seen else ""
+        raise DataError(f"{root}: holds no pictures ({', '.join(TAKEN)}) and no .tar of them{aside}")
+    records = loose(root, set(found.pictures), source)
+    for tar in sorted(found.others):
         records |= packed(root, tar, source)
     if not records:
-        where = f"{len(found.pictures):,} pictures" + (f" and {len(found.tars):,} tars" if found.tars else "")
+        where = f"{len(found.pictures):,} pictures" + (f" and {len(found.others):,} tars" if found.others else "")
         reasons = "".join(f"; {line['image']}: {line['reason']}" for line in source.left_out[:1])
         raise DataError(f"{root}: {where}, and none has a caption; give {FORMS}{reasons}")
     for number, (name, record) in enumerate(sorted(records.items()), start=1):
@@ -68,25 +61,19 @@ def read(config: Config, root: Path | None, seed: int) -> Source:
 
 def look(root: Path, source: Source) -> Found:
     """Pictures and tars of a folder and its subfolders; a tar that is none, or lies elsewhere, ends the reading."""
-    found = Found()
-    for folder, subfolders, files in os.walk(root, onerror=refuse_unlisted):
-        inside = Path(folder).relative_to(root)
-        for file in (*files, *subfolders):
-            is_tar = file.lower().endswith(ENDINGS) and file not in subfolders
-            if not is_tar and not file.lower().endswith(SUFFIXES):
-                continue
-            path, name = Path(folder, file), (inside / file).as_posix()
-            reason = no_file_inside(root, path, walked=True) or (
-                None if encodable(name) == name else "its name is not UTF-8"
+    found = find_pictures(root, others=ENDINGS)
+    for name in found.linked_out:
+        source.leave_out("all", name, OUT)
+    for name, reason in sorted(found.refused.items()):
+        source.leave_out("all", name, reason)
+    for name, reason in sorted(found.passed_over.items()):
+        source.pass_over(name, reason)
+    for name, fault in found.others.items():
+        fault = fault or (None if encodable(name) == name else "its name is not UTF-8")
+        if fault:
+            raise DataError(
+                f"{encodable(str(root / name))}: {fault}; a tar of pictures should lie in the folder itself"
             )
-            if reason and is_tar:
-                raise DataError(f"{encodable(str(path))}: {reason}; a tar of pictures should lie in the folder itself")
-            if reason:
-                source.leave_out("all", encodable(name), reason)
-            elif is_tar:
-                found.tars.append(name)
-            else:
-                found.pictures.add(name)
     return found
 
 

@@ -15,7 +15,8 @@ from pydantic import Field
 from t2icli.console import say
 from t2icli.data.captions.text import numbered_lines
 from t2icli.data.narratives import PAGE, missing_files, parts, read_narratives
-from t2icli.data.places import files_below, shown
+from t2icli.data.picture_files import is_picture
+from t2icli.data.places import OUT, files_below, shown
 from t2icli.data.source import Record, Source
 from t2icli.errors import DataError
 from t2icli.recipe import Section
@@ -28,7 +29,8 @@ NARRATIVES = {
 PUBLISHED = {"train": 507_444, "val": 41_691, "test": 126_020}
 OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/download_v7.html"
 OPEN_IMAGES_ID = re.compile(r"[0-9a-f]{16}")
-FILE = re.compile(r"([0-9a-f]{16})\.jpg")
+FILE = re.compile(r"([0-9a-f]{16})(\.[A-Za-z]+)")
+ENDING = ".jpg"
 ABSENT = "absent"  # what a line of left_out is about: an image that the user does not have, which is no fault
 FIRST = 3  # missing images that a message names
 
@@ -133,16 +135,19 @@ class Pictures:
     def __init__(self, root: Path) -> None:
         self.folders: list[Path] = []
         self.where: dict[int, int] = {}  # number of an image -> place of its folder in the list
+        self.endings: dict[int, str] = {}  # of the few that are not called .jpg
         self.outside: set[int] = set()  # links that lead out of the root
         last, again = None, 0
-        for below, name, leads_out in files_below(root, root):
+        for below, name, reason in files_below(root, root):
             image = FILE.fullmatch(name)
-            if image is None:
+            if image is None or not is_picture(name) or reason not in (None, OUT):
                 continue
             number = number_of(image[1])
-            if leads_out:
+            if reason == OUT:
                 self.outside.add(number)
                 continue
+            if number not in self.where and image[2] != ENDING:
+                self.endings[number] = image[2]
             if below != last:
                 self.folders.append(root / below)
                 last = below
@@ -158,7 +163,7 @@ class Pictures:
 
     def path(self, number: int) -> Path:
         """The file of an image that is there."""
-        return self.folders[self.where[number]] / f"{id_of(number)}.jpg"
+        return self.folders[self.where[number]] / f"{id_of(number)}{self.endings.get(number, ENDING)}"
 
 
 # ---------------------------------------------------------------------------- the list of images
