@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from t2icli.console import progress
 from t2icli.data.build import report_of
 from t2icli.data.decoding import ImageError, as_rgb, opened, reason
-from t2icli.data.manifest import entries, read_manifest
+from t2icli.data.manifest import entries, numbers, read_manifest
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
 from t2icli.errors import DataError, UserError
@@ -92,13 +92,8 @@ def inspect(folder: Path, split: str | None = None, sheet: Path | None = None) -
             tally = read_split(shards, number, hashes, advance)
             found[names[number]] = {**in_numbers(tally, shards), "sheet": str(sheets[number])}
     duplicates = find_duplicates(hashes, names)
-    of_all = {key: numbers(manifest.get(key)) for key in ("decoding", "left_out")}
+    of_all = {key: numbers(manifest, key) for key in ("decoding", "left_out")}
     return {"folder": str(folder), "dataset": manifest["dataset"], "splits": found, **of_all, "duplicates": duplicates}
-
-
-def numbers(value: Any) -> dict[str, int]:
-    """The counts in a table of a manifest; older ones lack the table."""
-    return {key: n for key, n in value.items() if type(n) is int} if isinstance(value, dict) else {}
 
 
 # ---------------------------------------------------------------------------- reading

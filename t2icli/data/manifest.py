@@ -178,3 +178,9 @@ def entries(manifest: dict[str, Any], split: str | None = None) -> list[ShardEnt
 def totals(shards: Sequence[ShardEntry]) -> dict[str, int]:
     """Counts over several shards."""
     return {key: sum(getattr(s, key) for s in shards) for key in ("images", "captions", "tokens", "bytes")}
+
+
+def numbers(manifest: dict[str, Any], table: str) -> dict[str, int]:
+    """The counts in a table that older manifests lack."""
+    found = manifest.get(table)
+    return {key: n for key, n in found.items() if type(n) is int} if isinstance(found, dict) else {}
