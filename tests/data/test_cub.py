@@ -77,7 +77,7 @@ def test_split_by_every_fourth_class_is_said(birds: Path, capsys: pytest.Capture
     assert "every 4th class is taken, so scores compare with nothing published" in capsys.readouterr().err
     record = source.splits["train"][0]
     assert record.crop == (35, 25, 65, 55) and record.boxes[0].category == "bird"
-    assert len(record.captions) == 10 and record.captions[0] == "this bird 1 has a caf  beak 0"
+    assert len(record.captions) == 10 and record.captions[0] == "this bird 1 has a caf beak 0"
     assert read(Config(crop=False), birds, 0).splits["train"][0].crop is None
 
 

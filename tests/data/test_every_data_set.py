@@ -71,7 +71,7 @@ CASES = {
         "ln-coco",
         {
             "train": [
-                (7, ["A room."]),
+                (7, [" A room. "]),
                 (9, ["Food in boxes."]),
                 (25, ["Two giraffes."]),
                 (391895, ["A man on a motorcycle."]),
