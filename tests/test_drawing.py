@@ -19,9 +19,12 @@ from torch import Tensor
 
 from t2icli import drawing
 from t2icli.batch import Text
+from t2icli.data.readers.folder import Config
+from t2icli.data.readers.folder import read as prepare_folder
 from t2icli.drawing import BLOCK, Order, columns_of, refuse_order, refuse_place, sample, sample_to_files, slug
 from t2icli.ending import ending
 from t2icli.errors import UserError
+from t2icli.evaluation.captions_file import read_captions
 
 SIZE = 8
 
@@ -247,6 +250,15 @@ def test_too_many_pictures_for_a_grid(run: Any) -> None:
 
 
 # ---------------------------------------------------------------------------- a file each
+
+
+def test_the_list_of_singles_is_read_by_both_verbs_whatever_the_captions_hold(run: Any) -> None:
+    captions = ["a bus ", "a\u2028bus\x85", 'a "bus"; two,\nlines']
+    folder = sample(Order(captions, 1, 0), run, Path("odd"), True)
+    pictures = sorted(folder.glob("*.png"))
+    assert list(read_captions(folder / "captions.jsonl", folder, pictures).texts) == captions
+    records, _ = prepare_folder(Config(val_share=0.0), folder, 0).splits.values()
+    assert [record.captions for record in records] == [(text,) for text in captions]
 
 
 def test_singles_are_named_listed_and_readable(run: Any) -> None:

@@ -227,17 +227,3 @@ def test_lists_of_hugging_face_below_the_folder(tmp_path):
 def test_more_captions_that_do_not_fit(tmp_path, folder, name, text, message):
     with pytest.raises(DataError, match=message):
         read(written(tmp_path, name, text), folder)
-
-
-def test_what_sample_writes_is_read_by_both_verbs_whatever_the_captions_hold(tmp_path):
-    torch = pytest.importorskip("torch")
-    from t2icli.data.readers.folder import Config
-    from t2icli.data.readers.folder import read as prepare_folder
-    from t2icli.sampling import write_singles
-
-    captions = ["a bus ", "a\u2028bus\x85", 'a "bus"; two,\nlines']
-    made = tmp_path / "made"
-    write_singles(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), captions, {}, made)
-    assert list(read(find_captions(made), made).texts) == captions
-    (records, _) = prepare_folder(Config(val_share=0.0), made, 0).splits.values()
-    assert [record.captions for record in records] == [(text,) for text in captions]
