@@ -3,7 +3,7 @@
     python bench/attack.py [kills] [disks] [mutations] [--rounds 10] [--cases 2000] [--seed 0] [--json FILE]
 
 ``kills``: SIGKILL at random moments of `prepare scenes`, `train` (the making of a run and its checkpoints), `evaluate`
-and `import`, several in a row; then the same command once more, which must end well and give what an unbroken one gives.
+and `import`, several in a row; then the same command once more, which must end well and give what an unbroken one does.
 ``disks``: the same commands on a file system of a random size that is too small, which must end with code 8, and once
 more when there is room, which must end well. ``mutations``: one file of a run, of shards or of a user damaged, or one
 ``--set`` value; no traceback, no signal, only the exit codes of the kind, nothing damaged taken for whole.
@@ -245,6 +245,7 @@ class Target:
 
 
 LONGER = [*TRAIN, "--set=train.images=32"]
+COMPARE = ["evaluate", "--compare", "run/eval/result.json", "other.json"]
 SAMPLE = ["sample", "a red bus on a street", "--run", "run", "--out", "drawn.png"]
 RUN_WEIGHTS = "run/weights/generator.safetensors"
 TARGETS = (
@@ -261,8 +262,7 @@ TARGETS = (
     Target("shards/manifest.json", mutators.json_mutated, [*LONGER, "--dry-run"], (0, 4), share=2),
     Target("shards/plan.json", mutators.json_mutated, SCENES, (0, 4)),
     Target("raw/scenes.json", mutators.json_mutated, SCENES, (0, 4)),
-    Target("run/eval/result.json", mutators.json_mutated, ["evaluate", "--compare", "run/eval/result.json", "other.json"],
-           (0, 4), share=2),
+    Target("run/eval/result.json", mutators.json_mutated, COMPARE, (0, 4), share=2),
     Target("imported/weights/text_encoder.safetensors", mutators.bytes_mutated,
            ["sample", "w1 w2", "--run", "imported", "--out", "drawn.png"], (0, 4),
            lambda folder: hashlib.sha256((folder / "drawn.png").read_bytes()).hexdigest()),

@@ -15,9 +15,6 @@ from pathlib import Path
 
 import torch
 
-import t2icli.importing
-import t2icli.quickstart
-import t2icli.recipe_book
 from t2icli import registry
 from t2icli.cli import main
 
