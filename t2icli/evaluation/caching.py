@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from t2icli.documents import Document, checked, parse_json
 from t2icli.errors import DataError
 from t2icli.storage import write_atomically
+from t2icli.weight_files import opened
 
 Key = dict[str, Any]
 FORMAT = 2  # raised when a network's layers, or the pixels that it is shown, are made otherwise
@@ -27,6 +28,13 @@ HEADER = "t2i-features"
 LAYER, DIGESTS = "layer/", "digests"
 DIGEST = 32  # bytes of an image's hash
 SETTINGS = (".json", ".txt")  # endings of a model's files that decide its answers beside its weights
+
+
+class Header(Document):
+    """What a file says of itself."""
+
+    key: str
+    content: str  # the hash of all its tensors
 
 
 @dataclass(frozen=True)
@@ -115,17 +123,15 @@ def read(path: Path, key: Key) -> Stored | None:
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        said = header.get("key"), header.get("content")
-        digests = tensors[DIGESTS].numpy().tobytes()
-    except (SafetensorError, OSError, KeyError, ValueError, AttributeError) as fault:  # AttributeError: no table
-        raise refused(path, f"cannot be read ({fault})") from None
-    if said[0] != text_of(key):
+        metadata, tensors = opened(path)
+        header = checked(parse_json(metadata.get(HEADER, "null")), Header, f"{path}: its header")
+    except (DataError, ValueError) as fault:  # ValueError: no JSON
+        raise refused(path, f"cannot be read ({str(fault).removeprefix(f'{path}: ')})") from None
+    if header.key != text_of(key):
         raise refused(path, "holds what was seen of other images, or by another network, than its name says")
-    if said[1] != content_hash(tensors):
+    if header.content != content_hash(tensors) or DIGESTS not in tensors or len(tensors) < 2:
         raise refused(path, "has been changed since it was written")
+    digests = tensors[DIGESTS].numpy().tobytes()
     return Stored(digests, {name.removeprefix(LAYER): tensors[name] for name in tensors if name != DIGESTS})
 
 

@@ -1,12 +1,18 @@
 """What a run tells while it trains: lines for scripts, curves for TensorBoard."""
 
 import json
+import math
 import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
+
+from t2icli.documents import parse_json, read_bytes
+from t2icli.storage import write_text
+
+SIZE_LIMIT = 1 << 28  # bytes; a line of 200 bytes for each of a million times that a line was due
 
 
 class RunningMeans:
@@ -33,14 +39,16 @@ class RunningMeans:
 class Log:
     """``log.jsonl``, one object a line, and the same numbers for TensorBoard.
 
-    ``images`` is where the run goes on: lines a killed run wrote past its last checkpoint are dropped.
+    ``images`` is where the run goes on: lines a killed run wrote past its last checkpoint are dropped, and so are
+    damaged ones, because nothing is decided by a log.
     """
 
     def __init__(self, run: Path, images: int) -> None:
         self.path = run / "log.jsonl"
         if self.path.is_file():
-            kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if counted(line) <= images]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            lines = read_bytes(self.path, SIZE_LIMIT).split(b"\n")
+            kept = b"".join(line + b"\n" for line in lines if counted(line) <= images)
+            write_text(self.path, kept.decode())
         self.file = self.path.open("a", encoding="utf-8")
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=images)
         self.images, self.time = images, time.monotonic()
@@ -66,9 +74,11 @@ class Log:
         self.board.close()
 
 
-def counted(line: str) -> float:
-    """The image count of a line; a line that a kill cut short counts as never reached."""
+def counted(line: bytes) -> float:
+    """The image count of a line; a line that a kill cut short, or damage changed, counts as never reached."""
     try:
-        return float(json.loads(line)["images"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        value = parse_json(line.decode())
+    except ValueError:
+        return math.inf
+    images = value.get("images") if isinstance(value, dict) else None
+    return images if isinstance(images, int | float) and not isinstance(images, bool) and images >= 0 else math.inf

@@ -105,6 +105,24 @@ def test_a_damaged_file_is_refused(tmp_path, content):
         read_chunk(tmp_path, KEY)
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (None, "its header: damaged: the whole"),
+        ("[1]", "its header: damaged: the whole"),
+        ('{"key": 3, "content": "a"}', "key: Input should be a valid string"),
+        ('{"key": "a"}', "lacks content"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_header_of_another_shape_is_refused(tmp_path, said, why):
+    path = path_of(tmp_path, KEY)
+    path.parent.mkdir()
+    save_file(LAYERS, path, metadata=None if said is None else {HEADER: said})
+    with pytest.raises(DataError, match=rf"cannot be read \({'.*' + why}.* --no-cache"):
+        read_chunk(tmp_path, KEY)
+
+
 def test_identity_of_files_is_their_content(tmp_path):
     folder = save(tmp_path / "a", pictures(4))
     first = FolderImages(folder).identity(0, 4)
