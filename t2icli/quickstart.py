@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from t2icli.console import say
-from t2icli.data.prepare import prepare
-from t2icli.drawing import Order, sample
+from t2icli.outline import look_over
 from t2icli.recipe_files import load_data_recipe, load_recipe
-from t2icli.sampling import open_run
-from t2icli.scoring.request import Request
-from t2icli.scoring.score import score
-from t2icli.training.loop import train
 from t2icli.training.run import choose_folder
 
 RECIPE = "xmcgan-scenes"
@@ -43,11 +38,25 @@ class Outcome:
 def quickstart(overrides: Sequence[str] = ()) -> Outcome:
     """Walk the chain in the current folder; what is there already is kept, so a second call is short."""
     start = time.monotonic()
-    say(f"1 of 4   t2i prepare {DATASET}")
+    look_over(RECIPE, overrides, "system")
+    # torch comes with these, and not before the command line is known to be right
+    from t2icli.data.prepare import prepare
+    from t2icli.drawing import Order, sample
+    from t2icli.sampling import open_run
+    from t2icli.scoring.request import Request
+    from t2icli.scoring.score import score
+    from t2icli.training.loop import train
+
     recipe = load_recipe(RECIPE, overrides)
+
+    def choose() -> Path:
+        return choose_folder(recipe, RECIPE, None, new=False)
+
+    choose()  # refuses a recipe that the run here was not trained with
+    say(f"1 of 4   t2i prepare {DATASET}")
     prepare(load_data_recipe(DATASET), None, recipe.data.shards)
     say(f"2 of 4   t2i train {RECIPE}")
-    run = train(recipe, lambda: choose_folder(recipe, RECIPE, None, new=False))
+    run = train(recipe, choose)
     say(f"3 of 4   t2i evaluate {run} --samples {PICTURES} --seeds 1")
     result = score(Request(run, samples=PICTURES, seeds=1))
     assert result is not None  # this is the only process

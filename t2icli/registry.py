@@ -20,7 +20,12 @@ def available(package: str) -> list[str]:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Import one module of a package; an unknown name raises ``RecipeError`` with the nearest known one.
+    """Import one module of a package; an unknown name raises ``RecipeError`` with the nearest known one."""
+    return importlib.import_module(find(package, name))
+
+
+def find(package: str, name: str) -> str:
+    """The same without importing it: its name as Python has it.
 
     A name may have hyphens where its module's file has underscores, as ``ln-coco`` has.
     """
@@ -28,7 +33,7 @@ def load(package: str, name: str) -> ModuleType:
     if module not in names:
         kind = package.rpartition(".")[2]
         raise RecipeError(f"{kind}: there is no {name[:LONGEST]!r}; {nearest(name, names)}")
-    return importlib.import_module(f"{package}.{module}")
+    return f"{package}.{module}"
 
 
 def nearest(name: str, names: list[str]) -> str:

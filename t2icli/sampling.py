@@ -23,7 +23,7 @@ from t2icli.setting import Setting
 from t2icli.storage import sha256
 from t2icli.systems._base import System
 from t2icli.training.checkpoint import WEIGHTS, read_generator
-from t2icli.training.run import find_run
+from t2icli.training.finding import find_run
 from t2icli.weight_files import fill
 
 BATCH = 32  # pictures drawn together

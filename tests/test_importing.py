@@ -20,7 +20,8 @@ from t2icli.importing import import_run, open_released
 from t2icli.recipe_files import load_recipe
 from t2icli.released import Released
 from t2icli.sampling import open_run
-from t2icli.training.run import choose_folder, find_run
+from t2icli.training.finding import find_run
+from t2icli.training.run import choose_folder
 
 BIRDS = ["this bird has a red beak", "a small bird"]
 

@@ -62,8 +62,7 @@ def prepare(
 
     Example: `t2i prepare coco --root /data/coco2014`
     """
-    from t2icli.data.parts import parse_part
-    from t2icli.data.prepare import Options
+    from t2icli.data.options import Options
     from t2icli.data.report import prepare_and_report, verify_and_report
 
     if verify is not None:
@@ -72,7 +71,11 @@ def prepare(
     elif dataset is None:
         raise typer.BadParameter("missing; e.g. t2i prepare scenes", param_hint="DATASET")
     else:
-        part = parse_part(shards) if shards is not None else None
+        part = None
+        if shards is not None:
+            from t2icli.data.parts import parse_part
+
+            part = parse_part(shards)
         options = Options(workers, max_bad, overwrite, dry_run, part, merge, engine, gpu_share)
         result = prepare_and_report(dataset, root, out, set_ or [], options)
     if json_:

@@ -15,6 +15,6 @@ def runs() -> None:
 @app.command()
 def ls(json_: JsonOption = False) -> None:
     """List runs, newest first: recipe, how far, in what state. Example: t2i runs ls."""
-    from t2icli.training.run import list_runs
+    from t2icli.training.listing import list_runs
 
     list_runs(json_)

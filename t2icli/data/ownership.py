@@ -1,7 +1,5 @@
 """Whose a folder of shards is: of one plan, and of one job or of the jobs that make its parts."""
 
-import errno
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +12,7 @@ from t2icli.data.plan import Plan, differences
 from t2icli.data.shards import Shard
 from t2icli.documents import read_json
 from t2icli.errors import DataError
+from t2icli.locks import Kernel, take
 from t2icli.storage import write_json
 
 PLAN = "plan.json"
@@ -22,8 +21,6 @@ IMAGES = "images.txt"  # of data sets that not everybody has whole: which images
 LOCK = ".lock"
 SHARDS = "*-?????-of-?????.h5"
 SHOWN = 3  # shards that a message names
-# What a file system without locks answers. Anything else is a fault, and to go on would be to write without a lock.
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 # Seconds since its last change after which a temporary file is a dead job's, where locks cannot tell. To fill one takes
 # seconds, minutes on a slow network; the clocks of machines that share a folder differ by less than the rest of it.
 ABANDONED = 3600.0
@@ -38,27 +35,22 @@ def lock(out: Path, part: Part | None) -> Iterator[bool]:
     """
     # for reading too: NFS makes POSIX locks of these, and a shared one needs a file that is open for reading
     with (out / LOCK).open("a+") as folder:
-        alone = take(folder, shared=part is not None, refusal=f"{out}: another 't2i prepare' is writing this folder")
+        alone = claim(folder, shared=part is not None, refusal=f"{out}: another 't2i prepare' is writing this folder")
         if part is None:
             sweep(out, alone)
             yield alone
             return
         with (out / part.lock).open("w+") as own:
-            take(own, shared=False, refusal=f"{out}: another 't2i prepare --shards {part}' is writing this part")
+            claim(own, shared=False, refusal=f"{out}: another 't2i prepare --shards {part}' is writing this part")
             yield False
 
 
-def take(file: IO[str], shared: bool, refusal: str) -> bool:
+def claim(file: IO[str], shared: bool, refusal: str) -> bool:
     """Lock a file, or refuse to wait for it; false where the file system has no locks."""
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DataError(f"{refusal}; wait for it to end") from None
-    except OSError as fault:
-        if fault.errno not in NO_LOCKS:
-            raise
-        return False
-    return True
+    answer = take(file, shared)
+    if answer is Kernel.BUSY:
+        raise DataError(f"{refusal}; wait for it to end")
+    return answer is Kernel.HELD
 
 
 def settle(out: Path, plan: Plan, overwrite: bool) -> None:

@@ -7,7 +7,6 @@ Shards may also be made in parts, by jobs on many machines that share the folder
 
 import json
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from t2icli.console import progress, say
 from t2icli.data import plan as planning
 from t2icli.data.build import Builder, Done, Engine, Workforce
 from t2icli.data.manifest import NAME, SCHEMA, TextIdentity, entries, read_manifest, totals
+from t2icli.data.options import READERS, Options, check, check_places, check_root
 from t2icli.data.ownership import IMAGES, QUARANTINE, lock, read_plan, settle, sweep
 from t2icli.data.parts import Part, collect, part_locks
 from t2icli.data.places import shown
@@ -28,11 +28,10 @@ from t2icli.data.plan import Plan, Task, make_plan, make_settings, trimmed_capti
 from t2icli.data.source import PASSED_OVER, Source
 from t2icli.data.text_encoder import text_encoder
 from t2icli.documents import Count, Document, checked
-from t2icli.errors import DataError, DiskFull, Interrupted, UserError
+from t2icli.errors import DataError, DiskFull, Interrupted
 from t2icli.recipe import DataRecipe
 from t2icli.storage import make_folder, no_space, write_json, write_text
 
-READERS = "t2icli.data.readers"
 SHOWN = 3  # bad images that a message names
 
 
@@ -54,20 +53,6 @@ class Shown(Document):
     published: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How shards are made; nothing here changes what they hold."""
-
-    workers: int = 0  # shards at a time; 0 leaves it to the engine
-    max_bad: float = 0.001  # share of the images that may be unusable
-    overwrite: bool = False  # shards that were prepared otherwise
-    dry_run: bool = False  # only say what would be written
-    part: Part | None = None  # write its shards only, and no manifest
-    merge: bool = False  # write the manifest over what all parts have written
-    engine: str = "pool"  # a module in t2icli/data/engines
-    gpu_share: float = 1.0  # of a GPU, for each process that runs BERT
-
-
 def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options = Options()) -> dict[str, Any]:
     """Write the shards of a data set into ``out`` and give a summary.
 
@@ -75,6 +60,7 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
     """
     check(options)
     check_places(root, out)
+    check_root(recipe, root)
     part, merge = options.part, options.merge
     workforce = Workforce(options.workers, options.gpu_share)
     start = registry.load("t2icli.data.engines", options.engine).engine(workforce)
@@ -101,40 +87,6 @@ def prepare(recipe: DataRecipe, root: Path | None, out: Path, options: Options =
         for used in part_locks(out):
             used.unlink(missing_ok=True)
         return {**summary(out), "notes": told.notes}
-
-
-def check(options: Options) -> None:
-    """Refuse options that cannot go together, and shares that are none, ``nan`` among them."""
-    merge, part = options.merge, options.part
-    if merge and part is not None:
-        raise UserError("--merge and --shards: give --shards to each job, and --merge alone when all have ended")
-    if merge and options.dry_run:
-        raise UserError("--merge and --dry-run: --merge writes nothing but the manifest, so there is nothing to try")
-    if options.overwrite and (merge or part is not None):
-        raise UserError(
-            f"--overwrite and {'--merge' if merge else '--shards'}: would remove what other jobs have written; "
-            "choose another --out, or remove the folder before the first job"
-        )
-
-    max_bad, gpu_share = options.max_bad, options.gpu_share
-    if not 0 <= max_bad <= 1:
-        raise UserError(f"--max-bad {max_bad:g}: should be a share of all images, from 0 to 1, e.g. --max-bad 0.01")
-    if not 0 < gpu_share <= 1:
-        raise UserError(f"--gpu-share {gpu_share:g}: should be above 0 and at most 1, e.g. --gpu-share 0.5")
-    if gpu_share != 1 and options.engine == "pool":
-        raise UserError(
-            f"--gpu-share {gpu_share:g} and --engine pool: only Ray hands out parts of a GPU; add --engine ray, or "
-            "leave --gpu-share out"
-        )
-
-
-def check_places(root: Path | None, out: Path) -> None:
-    """Refuse places where no shards can go, before the raw data is read for minutes."""
-    if root is not None and os.path.realpath(out) == os.path.realpath(root):
-        raise UserError(f"--out {out}: is the folder of the raw data; shards need a folder of their own")
-    there = next(place for place in (out, *out.absolute().parents) if os.path.lexists(place))
-    if not there.is_dir():
-        raise UserError(f"--out {out}: {there} is no folder; name a folder for the shards, or one that can be made")
 
 
 @dataclass(frozen=True)

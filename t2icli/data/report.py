@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from t2icli.console import say
-from t2icli.data.prepare import Options, prepare
-from t2icli.data.verify import verify
+from t2icli.data.options import Options, check, check_places, check_root
 from t2icli.recipe_files import load_data_recipe
 
 
@@ -20,6 +19,11 @@ def prepare_and_report(
     """Prepare a data set by name or recipe file, and tell what was written and what comes next."""
     recipe = load_data_recipe(dataset, overrides)
     out = out or Path("data") / Path(dataset).stem
+    check(options)
+    check_places(root, out)
+    check_root(recipe, root)
+    from t2icli.data.prepare import prepare  # torch comes with it, and not before the command line is known to be right
+
     result = prepare(recipe, root, out, options)
     in_words = planned if options.dry_run else written if options.part is None else written_part
     for line in in_words(result):
@@ -29,6 +33,8 @@ def prepare_and_report(
 
 def verify_and_report(folder: Path) -> dict[str, Any]:
     """Verify a folder of shards and say that it is whole."""
+    from t2icli.data.verify import verify
+
     result = verify(folder)
     say(f"{folder}: {result['shards']:,} shards with {result['images']:,} images are whole")
     return result

@@ -1,5 +1,6 @@
 """Scores a run, or a folder of images made by anything, under a named protocol: what ``t2i evaluate`` does."""
 
+from dataclasses import replace
 from typing import Any
 
 from t2icli.console import quiet
@@ -13,6 +14,7 @@ from t2icli.scoring.folders import folder_task
 from t2icli.scoring.keeping import keep, refuse_page
 from t2icli.scoring.request import Request, check_numbers, kind_of
 from t2icli.scoring.runs import run_task
+from t2icli.training.finding import named
 from t2icli.weights import Weights
 
 
@@ -23,6 +25,7 @@ def score(request: Request) -> dict[str, Any] | None:
     """
     check_numbers(request)
     refuse_page(request.out)
+    request = replace(request, target=named(request.target))
     weights = Weights(request.weights)
     kind = kind_of(request.target)
     with session() as world:

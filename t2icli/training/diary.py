@@ -7,6 +7,7 @@ from typing import Self
 
 from t2icli.console import progress
 from t2icli.distributed import World
+from t2icli.locks import Hold
 from t2icli.training.card import Card
 from t2icli.training.checkpoint import WEIGHTS, save_weights
 from t2icli.training.grid import SampleGrid
@@ -15,10 +16,10 @@ from t2icli.training.trainer import Trainer
 
 
 class Diary:
-    """Open while a run trains; ``images`` is where it goes on."""
+    """Open while a run trains; ``images`` is where it goes on, and ``held`` the lock under which it is written."""
 
-    def __init__(self, run: Path, trainer: Trainer, world: World, images: int) -> None:
-        self.run, self.trainer = run, trainer
+    def __init__(self, run: Path, trainer: Trainer, world: World, images: int, held: Hold) -> None:
+        self.run, self.trainer, self.held = run, trainer, held
         self.card = Card(run, trainer, world)
         self.grid = SampleGrid(trainer, world.device)
         self.log = Log(run, images)

@@ -41,11 +41,11 @@ def train(recipe: Recipe, choose: Callable[[], Path], weights: Sequence[str] = (
     """Train, or go on training, in the run folder that the first process chooses; every process calls this."""
     with session() as world, ExitStack() as stack:
         run = decided_by_first(choose)
-        if world.first:
-            run_folder.create(run, recipe)
-            stack.enter_context(run_folder.lock(run))
         local = world.share(recipe.train.batch_size)
         trainer = build(recipe, Weights(weights), world.device)
+        # refuses data that cannot serve the recipe, before a folder is made
+        make_loader(recipe, trainer.folder, trainer.system.noise_dim, world.rank, world.size)
+        held = stack.enter_context(run_folder.claimed(run, recipe)) if world.first else None
         checkpoint = Checkpoint(
             run,
             {
@@ -65,9 +65,11 @@ def train(recipe: Recipe, choose: Callable[[], Path], weights: Sequence[str] = (
         if step >= trainer.steps:
             say_first(world, f"{run}: already trained to the end ({images:,} images)")
             return run
+        if held is not None:
+            run_folder.create(run, recipe)
         together = f"; {world.size} processes, {local} images each" if world.size > 1 else ""
         say_first(world, f"training in {run} from image {images:,}{together}")
-        diary = stack.enter_context(Diary(run, trainer, world, images)) if world.first else None
+        diary = stack.enter_context(Diary(run, trainer, world, images, held)) if held is not None else None
         request = stack.enter_context(watched())
         stopped_at = follow(trainer, world, checkpoint, diary, request, step)
     if stopped_at is not None:
@@ -102,6 +104,7 @@ def follow(
         if saving:
             check_same_weights(trainer.system)
             if diary is not None:
+                diary.held.check()
                 checkpoint.save(step)
                 diary.keep_weights(images, "finished" if last else "stopped" if stop else "training")
         if last or stop:

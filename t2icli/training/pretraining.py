@@ -25,6 +25,7 @@ from t2icli.distributed import World, session
 from t2icli.encoders._base import Encoder, Phase
 from t2icli.encoders._files import WEIGHTS, save_encoder
 from t2icli.errors import Interrupted, Preempted
+from t2icli.locks import Hold
 from t2icli.recipe import EncoderRecipe
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import Checkpoint
@@ -131,6 +132,7 @@ class Pretraining:
     world: World
     checkpoint: Checkpoint
     log: Log
+    held: Hold
 
     def held_out(self) -> Iterator[Pairs]:
         """Pairs to validate on: the same ones every time."""
@@ -182,6 +184,7 @@ class Pretraining:
 
     def save(self, step: int, state: str) -> None:
         """Write what the run needs to go on."""
+        self.held.check()
         self.checkpoint.save(step)
         run_folder.write_card(self.run, {"state": state, "images_trained": step * self.recipe.train.batch_size})
 
@@ -189,11 +192,12 @@ class Pretraining:
 def pretrain(recipe: EncoderRecipe, run: Path, weights: Sequence[str] = ()) -> Path:
     """Train, or go on training, the encoder of a recipe in a run folder."""
     with session() as world, ExitStack() as stack:
-        run_folder.create(run, recipe)
-        stack.enter_context(run_folder.lock(run))
         folder = ShardFolder(recipe.data.shards, recipe.data.split)
+        ShardFolder(recipe.data.shards, recipe.data.held_out)  # validated on in hours, refused now
         encoder = build_encoder(recipe, folder, Weights(weights)).to(world.device)
+        loader = loader_of(recipe, folder)
         course = Course(encoder.phases(), recipe.train.batch_size, len(folder))
+        held = stack.enter_context(run_folder.claimed(run, recipe))
         facts = {"encoder": recipe.encoder, "data": folder.manifest_hash}
         checkpoint = Checkpoint(run, facts, encoder=encoder, course=course)
         step = checkpoint.load_if_present(world.device)
@@ -201,13 +205,14 @@ def pretrain(recipe: EncoderRecipe, run: Path, weights: Sequence[str] = ()) -> P
         if step >= course.steps:
             say(f"{run}: already trained to the end ({step * per_step:,} images)")
             return run
+        run_folder.create(run, recipe)
         say(f"training in {run} from image {step * per_step:,}")
         run_folder.write_card(run, card(recipe, encoder))
         log = Log(run, step * per_step)
         stack.callback(log.close)
         request = stack.enter_context(watched())
-        going = Pretraining(recipe, run, encoder.train(), course, world, checkpoint, log)
-        stopped_at = follow(going, request, loader_of(recipe, folder), step)
+        going = Pretraining(recipe, run, encoder.train(), course, world, checkpoint, log, held)
+        stopped_at = follow(going, request, loader, step)
     if stopped_at is not None:
         kind = Interrupted if request.interrupted else Preempted
         raise kind(f"stopped at {stopped_at:,} images; everything is saved in {run}, the same command goes on")

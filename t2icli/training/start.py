@@ -1,27 +1,21 @@
-"""How ``t2i train`` starts: check everything first, then train here or in several processes."""
+"""How ``t2i train`` and ``t2i pretrain-encoders`` start: what costs nothing is checked first, and nothing is made yet.
+
+Nothing is imported here at once that imports torch, so that a slip on the command line is told in a fraction of a second.
+"""
 
 import json as json_module
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from t2icli import registry
 from t2icli.console import say
-from t2icli.data.shard_folder import ShardFolder
-from t2icli.distributed import World
+from t2icli.data.manifest import entries, read_manifest
+from t2icli.errors import DataError
+from t2icli.outline import look_over
 from t2icli.processes import place, under_torchrun
-from t2icli.reading import training_reader
-from t2icli.recipe import EncoderRecipe, Recipe
 from t2icli.recipe_files import find, load_encoder_recipe, load_recipe, shipped_folder, to_toml
-from t2icli.setting import Setting
 from t2icli.training import run as run_folder
-from t2icli.training.card import count
-from t2icli.training.launch import launch
-from t2icli.training.loop import train
-from t2icli.training.pretraining import build_encoder, card, loader_of, pretrain
-from t2icli.training.trainer import make_loader, terms_of
+from t2icli.training.latest import followed
 from t2icli.weights import Weights
 
 
@@ -36,6 +30,14 @@ def start(
     json: bool,
 ) -> None:
     """Check recipe, data and weights; then train. Prints the run's folder on stdout."""
+    check_places(look_over(name, overrides, "system"), run, weights)
+    import torch
+
+    from t2icli.distributed import World
+    from t2icli.training.launch import launch
+    from t2icli.training.loop import train
+    from t2icli.training.planning import make_plan
+
     recipe, title = load_recipe(name, overrides), run_title(name)
 
     def choose() -> Path:
@@ -59,6 +61,10 @@ def start_pretraining(
     name: str, run: Path | None, new: bool, overrides: Sequence[str], weights: Sequence[str], dry: bool, json: bool
 ) -> None:
     """The same for an encoder, in this process."""
+    check_places(look_over(name, overrides, "encoder"), run, weights)
+    from t2icli.training.planning import pretraining_plan
+    from t2icli.training.pretraining import pretrain
+
     recipe = load_encoder_recipe(name, overrides)
     folder = run_folder.choose_folder(recipe, run_title(name), run, new)
     if dry:
@@ -66,29 +72,23 @@ def start_pretraining(
         return
     pretrain(recipe, folder, weights)
     if json:
-        card = json_module.loads((folder / "card.json").read_text(encoding="utf-8"))
-        print(json_module.dumps({"run": str(folder), "held_out": card.get("held_out", {})}))
+        card = run_folder.read_card(folder)
+        measures = (card.model_extra or {}).get("held_out", {}) if card is not None else {}
+        print(json_module.dumps({"run": str(folder), "held_out": measures}))
     else:
         print(folder)
 
 
-def pretraining_plan(recipe: EncoderRecipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
-    """The facts of an encoder's run before it starts."""
-    shards = ShardFolder(recipe.data.shards, recipe.data.split)
-    held_out = ShardFolder(recipe.data.shards, recipe.data.held_out)
-    encoder = build_encoder(recipe, shards, Weights(weights))
-    loader_of(recipe, shards)
-    facts = card(recipe, encoder)
-    return {
-        "recipe": facts["recipe"],
-        "run": str(folder),
-        "parameters": facts["parameters"],
-        "learning": facts["learning"],
-        "words": len(encoder.vocabulary.words),
-        "training_images": len(shards),
-        "held_out_images": len(held_out),
-        **{f"{phase.name}_images": phase.images for phase in encoder.phases()},
-    }
+def check_places(data: dict[str, Any], run: Path | None, weights: Sequence[str]) -> None:
+    """Refuse shards that are not there, a folder that cannot be the run's, and weights that nobody knows."""
+    Weights(weights)
+    if run is not None:
+        run_folder.check_place(followed(run))
+    manifest = read_manifest(Path(data["shards"]))
+    split = data.get("split", "train")
+    if not entries(manifest, split):
+        splits = ", ".join(sorted({entry.split for entry in entries(manifest)}))
+        raise DataError(f"{data['shards']}: there is no split {split!r}; available: {splits}")
 
 
 def run_title(name: str) -> str:
@@ -108,28 +108,3 @@ def tell_plan(plan: dict[str, Any], recipe: str, json: bool) -> None:
         if key != "recipe":
             said = f"{value:,}" if isinstance(value, int) else value
             say(f"{key.replace('_', ' ')}: {said}")
-
-
-def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str, Any]:
-    """The facts of a run before it starts."""
-    shards = ShardFolder(recipe.data.shards, recipe.data.split)
-    for table in terms_of(recipe).values():
-        for name in table.pretrained():
-            Weights(weights).find(name)
-    reader = training_reader(recipe, shards, torch.device("cpu"))
-    setting = Setting(recipe.data.image_size, reader.dim, recipe.train.negatives)
-    with torch.device("meta"):
-        system = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
-    make_loader(recipe, shards, system.noise_dim)
-    per_step = recipe.train.batch_size * recipe.train.d_steps
-    generator, discriminator = count(system.generator), count(system.discriminator)
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "run": str(folder),
-        "generator_parameters": generator,
-        "discriminator_parameters": discriminator,
-        "training_images": len(shards),
-        "generator_updates": -(-recipe.train.images // per_step),
-        "epochs": round(recipe.train.images / len(shards), 2),
-        "bytes_per_checkpoint": 4 * (3 * (generator + discriminator) + generator),
-    }

@@ -10,6 +10,7 @@ import numpy as np
 from t2icli.data.scenes.captions import CAPTIONS, describe
 from t2icli.data.scenes.drawing import Region, paint
 from t2icli.data.scenes.world import CATEGORIES, Scene, compose
+from t2icli.documents import read_json
 from t2icli.errors import DataError
 from t2icli.storage import write_text
 
@@ -27,9 +28,10 @@ def draw(folder: Path, size: int = 64, train: int = 4000, val: int = 2000, seed:
     card = {"version": VERSION, "size": size, **counts, "max_objects": max_objects, "seed": seed}
     if read_card(folder) == {**card, "complete": True}:
         return
-    (folder / "annotations").mkdir(parents=True, exist_ok=True)
     # The card comes first as a claim on the folder and last as the word that all is there.
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CARD, json.dumps({**card, "complete": False}))
+    (folder / "annotations").mkdir(exist_ok=True)
     for split, count in counts.items():
         draw_split(folder, split, count, size, seed, max_objects)
     write_text(folder / CARD, json.dumps({**card, "complete": True}))
@@ -40,11 +42,12 @@ def read_card(folder: Path) -> dict[str, Any] | None:
     path = folder / CARD
     if path.is_file():
         try:
-            card = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
+            card = read_json(path)
+        except DataError:
             return None
         return card if isinstance(card, dict) else None
-    if (folder / "annotations").exists():
+    # the folder that version 0.1 made before its card, and was killed or out of space, is empty but for a draft
+    if any(not entry.name.startswith(".") for entry in (folder / "annotations").glob("*")):
         raise DataError(
             f"{folder}: holds annotations but no {CARD}, so another data set lies there; "
             "give scenes a folder of its own"
