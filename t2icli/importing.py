@@ -5,9 +5,7 @@ Files are opened so that nothing in them can run: tensors with torch's ``weights
 """
 
 import json
-import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from t2icli.storage import sha256
 from t2icli.tensor_files import is_tensors, read_tensors
 from t2icli.training import run as run_folder
 from t2icli.training.checkpoint import WEIGHTS, save_weights
+from t2icli.training.latest import followed
 
 
 def import_files(
@@ -56,9 +55,8 @@ def import_run(
     module = registry.load(room, name)
     if not hasattr(module, "import_released"):
         raise UserError(f"import {name}: no released checkpoints of it are known{understood(files)}")
-    folder = run or Path("runs") / f"{name}-imported" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; choose another folder with --run")
+    folder = followed(run) if run is not None else run_folder.new_folder(f"{name}-imported")
+    run_folder.check_folder(folder, None)
     opened = [Released(path, open_released(path)) for path in files]
     if room == "t2icli.encoders":
         return import_encoder(module.import_released(opened), folder, files)
@@ -88,8 +86,9 @@ def open_released(path: Path) -> Any:
 
 def import_encoder(imported: ImportedEncoder, folder: Path, files: Sequence[Path]) -> Path:
     """A matcher, or a text encoder alone."""
-    write_encoder(folder / ENCODER_WEIGHTS, imported, files)
-    card(folder, imported.kind, files, imported.notes)
+    with run_folder.importing(folder):
+        write_encoder(folder / ENCODER_WEIGHTS, imported, files)
+        card(folder, imported.kind, files, imported.notes)
     say(f"{imported.kind} with {len(imported.vocabulary.words):,} words; recipes name it as text.matcher = {folder}")
     return folder
 
@@ -119,12 +118,12 @@ def import_system(
         check_fit(network.state_dict(), state, f"{name}: {part}")
         network.load_state_dict(state)
     text = text_encoder_for(texts, opened, recipe, imported.word_dim)
-    run_folder.create(folder, recipe)
-    reader = kept_reader(text, texts, recipe, folder)
-    header = {"recipe": recipe.model_dump(mode="json", exclude_none=True), "text": reader.identity(), "images": 0}
-    for part in imported.networks:
-        save_weights(folder / WEIGHTS.with_name(f"{part}.safetensors"), getattr(system, part), header)
-    card(folder, name, [file.path for file in opened], imported.notes)
+    with run_folder.importing(folder, recipe):
+        reader = kept_reader(text, texts, recipe, folder)
+        header = {"recipe": recipe.model_dump(mode="json", exclude_none=True), "text": reader.identity(), "images": 0}
+        for part in imported.networks:
+            save_weights(folder / WEIGHTS.with_name(f"{part}.safetensors"), getattr(system, part), header)
+        card(folder, name, [file.path for file in opened], imported.notes)
     say(f"{name}, {imported.image_size} px: {', '.join(imported.networks)}")
     say(f'next: t2i sample "a caption" --run {folder}   t2i evaluate {folder}')
     return folder

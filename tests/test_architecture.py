@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "scoring": {"scoring", "sampling", "training.finding", "evaluation", "data"},
     "drawing": {"sampling", "data"},
     "quickstart": {"drawing", "sampling", "scoring", "training", "data"},
-    "importing": {"encoders", "reading", "training.checkpoint", "training.run"},
+    "importing": {"encoders", "reading", "training.checkpoint", "training.latest", "training.run"},
     "recipe_book": set(),
 }
 PURE = ("nn", "losses")  # know torch and each other's functions, but no recipe, file or message

@@ -185,18 +185,50 @@ def test_mistakes_with_train(trained: Path, tiny_shards: Path, arguments: list[s
 
 
 def test_a_run_that_another_process_writes_is_left_alone(trained: Path, tiny_shards: Path) -> None:
-    from t2icli.training.run import process_start
+    from t2icli.locks import process_start
 
     run = (trained / "runs/tiny-xmcgan/latest").resolve()
     holder = {"host": os.uname().nodename, "pid": os.getppid(), "started": process_start(os.getppid())}
     (run / "run.lock").write_text(json.dumps(holder))
     command = ("train", "tiny/xmcgan", "--set", f"data.shards={tiny_shards}", "--set", "train.images=32")
-    assert f"process {os.getppid()}" in stderr_of(lambda: t2i(*command, code=2))
+    said = stderr_of(lambda: t2i(*command, code=2))
+    assert f"process {os.getppid()}" in said and "start another run with --new" in said
+    t2i("sample", "a red bus", "--run", str(run), "--out", "drawn.png")  # who reads is not disturbed
+    assert json.loads((run / "run.lock").read_text()) == holder
     (run / "run.lock").write_text(json.dumps(holder | {"started": "0"}))  # that pid has been given to another since
     t2i(*command)
     (run / "run.lock").write_text(json.dumps(holder | {"host": "elsewhere"}))
-    said = stderr_of(lambda: t2i(*command, "--set", "train.images=48", code=2))
-    assert "on elsewhere is writing to this run; if that machine is gone, delete the file" in said
+    for file in (run / "run.lock", run / "log.jsonl", run / "card.json"):
+        os.utime(file, (1, 1))  # a machine that is gone
+    t2i(*command, "--set", "train.images=48")
+    assert not (run / "run.lock").exists()
+
+
+def test_a_start_that_fails_leaves_nothing(trained: Path, tiny_shards: Path, tiny_encoders: dict[str, Path]) -> None:
+    """The finished run stays the latest, and is what is drawn from; the corrected command goes."""
+    before = sorted(Path("runs").rglob("*"))
+    command = ("train", "tiny/xmcgan", "--new", "--set", f"data.shards={tiny_shards}", "--set", "train.images=8")
+    for mistake, code in (
+        (["text.matcher=gone"], 4),
+        ([f"text.matcher={tiny_encoders['stream']}"], 3),
+        (["terms.image_contrastive.weight=1", "terms.image_contrastive.network=resnet50"], 5),
+        (["data.image_size=64"], 4),
+    ):
+        options = [part for value in mistake for part in ("--set", value)]
+        stderr_of(lambda o=options, c=code: t2i(*command, *o, "--weights", "resnet50=absent.pth", code=c))
+        assert sorted(Path("runs").rglob("*")) == before
+    assert t2i("sample", "a red bus", "--out", "drawn.png").exit_code == 0
+    t2i(*command)
+    assert len(list(Path("runs/tiny-xmcgan").glob("2*"))) == 2
+
+
+def test_latest_by_its_path(trained: Path, tiny_shards: Path) -> None:
+    """The README teaches it for evaluate."""
+    latest = Path("runs/tiny-xmcgan/latest")
+    run = latest.readlink()
+    command = ("train", "tiny/xmcgan", "--set", f"data.shards={tiny_shards}", "--run", str(latest))
+    assert t2i(*command, "--set", "train.images=24").stdout.strip() == str(latest.parent / run)
+    assert latest.readlink() == run
 
 
 # ---------------------------------------------------------------------------- sample

@@ -149,6 +149,8 @@ def claimed(run: Path, recipe: AnyRun | None, advice: str = ADVICE) -> Iterator[
         with ExitStack() as stack:
             held = hold_folder(run, advice, stack)
             check_folder(run, recipe)
+            for draft in (*run.glob(f".{RECIPE}.*"), *run.glob(f".{CARD}.*")):
+                draft.unlink(missing_ok=True)
             if not is_run(run):
                 clear(run)
             try:
@@ -185,7 +187,7 @@ def give_up(run: Path, state: str) -> None:
 def clear(run: Path) -> None:
     """Remove what a start or an import leaves, and nothing that others put beside it."""
     parts = [run / part for part in PARTS]
-    ours = [run / RECIPE, run / CARD, *run.glob(f".{RECIPE}.*"), *run.glob(f".{CARD}.*")]
+    ours = [run / RECIPE, run / CARD]
     ours += [file for file in (run / "weights").glob("*") if file.suffix in (".safetensors", ".tmp")]
     for file in ours:
         file.unlink(missing_ok=True)
@@ -194,15 +196,35 @@ def clear(run: Path) -> None:
             part.rmdir()
 
 
+@contextmanager
+def importing(run: Path, recipe: AnyRun | None = None) -> Iterator[None]:
+    """A folder that weights from elsewhere are written to: all that is in it goes if they are not.
+
+    Its card says so from the first moment to the last, when the import writes its own.
+    """
+    with claimed(run, None, "wait for it to end, or choose another folder with --run"):
+        write_card(run, {"state": IMPORTING})
+        if recipe is not None:
+            make_parts(run)
+            write_text(run / RECIPE, to_toml(recipe))
+        yield
+        point_latest(run)
+
+
 def create(run: Path, recipe: AnyRun) -> None:
     """Begin, or go on: make the folders, keep the resolved recipe, and point ``latest`` to a run under ``runs/``."""
-    for part in PARTS:
-        (run / part).mkdir(exist_ok=True)
+    make_parts(run)
     if not has_saved(run):  # what an earlier start said of itself is not this one's
         (run / CARD).unlink(missing_ok=True)
     write_text(run / RECIPE, to_toml(recipe))
     write_card(run, {"state": "training"})
     point_latest(run)
+
+
+def make_parts(run: Path) -> None:
+    """The folders of a run."""
+    for part in PARTS:
+        (run / part).mkdir(exist_ok=True)
 
 
 def point_latest(run: Path) -> None:

@@ -1,6 +1,6 @@
 """How ``t2i train`` and ``t2i pretrain-encoders`` start: what costs nothing is checked first, and nothing is made yet.
 
-Nothing is imported here at once that imports torch, so that a slip on the command line is told in a fraction of a second.
+Nothing is imported here at once that imports torch, so a slip on the command line is told in a fraction of a second.
 """
 
 import json as json_module

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killed import killed_at_every_step
 from PIL import Image
 from pycocotools.coco import COCO
 
 from t2icli.data.readers import scenes as reader
 from t2icli.data.scenes import CATEGORIES, COLOURS, PLACES, compose, describe, draw, one_scene, understand
+from t2icli.errors import DataError
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -27,6 +29,29 @@ def test_the_same_seed_draws_the_same(tmp_path: Path) -> None:
     next((tmp_path / "a" / "train2014").iterdir()).unlink()
     draw(tmp_path / "a", 32, 6, 3, 0)  # what a kill left is finished
     assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_killed_at_any_step_the_same_command_goes_on(tmp_path: Path) -> None:
+    draw(tmp_path / "whole", 32, 2, 1, 0)
+    for folder in killed_at_every_step(lambda folder: draw(folder / "raw", 32, 2, 1, 0), tmp_path / "kills"):
+        draw(folder / "raw", 32, 2, 1, 0)
+        left = files(folder / "raw")
+        assert {name: left[name] for name in left if ".tmp" not in name and ".part" not in name} == files(
+            tmp_path / "whole"
+        )
+
+
+def test_remains_of_older_versions_and_other_data(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()  # version 0.1 made it before its card, and was killed or out of space
+    (tmp_path / "annotations" / ".captions_train2014.json.0123.tmp").write_text("")
+    draw(tmp_path, 32, 2, 1, 0)
+    for damage in (b"", b"[", b"\xff", b"[" * 9000):
+        (tmp_path / "scenes.json").write_bytes(damage)
+        draw(tmp_path, 32, 2, 1, 0)
+        assert json.loads((tmp_path / "scenes.json").read_text())["complete"]
+    (tmp_path / "scenes.json").unlink()
+    with pytest.raises(DataError, match="holds annotations but no scenes.json, so another data set lies there"):
+        draw(tmp_path, 32, 2, 1, 0)
 
 
 def test_the_world_is_as_wide_as_promised() -> None:
