@@ -95,7 +95,7 @@ def fields_of(module: str, section: str) -> dict[str, ast.expr]:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=other)) if name == section:
                 return fields_of(module, other)
             case ast.ClassDef(name=name) if name == section:
-                for base in node.bases:
+                for base in reversed(node.bases):  # as pydantic orders them
                     fields |= fields_of(module, ast.unparse(base))
                 lines = [line for line in node.body if isinstance(line, ast.AnnAssign)]
                 fields |= {ast.unparse(line.target): line.annotation for line in lines}

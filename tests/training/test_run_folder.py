@@ -84,8 +84,9 @@ def test_killed_at_any_step_the_same_import_goes_on(tmp_path: Path) -> None:
             write_card(folder / "run", {"state": "imported"})
 
     for folder in killed_at_every_step(bring, tmp_path / "kills"):
-        if run_folder.state_on_card(folder / "run") != "imported":  # else it was through
-            bring(folder)
+        if run_folder.state_on_card(folder / "run") == "imported":
+            continue  # it was through
+        bring(folder)
         assert run_folder.state_on_card(folder / "run") == "imported"
         assert not left_over(folder / "run") and len(list((folder / "run" / "weights").iterdir())) == 2
 
