@@ -51,8 +51,8 @@ def decoded(content: bytes, where: str) -> str:
 
 def encoding_of(head: bytes, where: str) -> tuple[str, int]:
     """How text is encoded that begins so, and how many bytes its mark takes."""
-    foreign = what_is(head) if head else None
-    foreign = foreign or next((what for magic, what in OTHERS.items() if head.startswith(magic)), None)
+    office = next((what for magic, what in OTHERS.items() if head.startswith(magic)), None)
+    foreign = office or (what_is(head) if head else None)
     if foreign:
         raise DataError(f"{where}: should be text: {foreign}")
     if head.startswith(WIDE):
