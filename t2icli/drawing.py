@@ -21,7 +21,7 @@ from PIL import Image
 from t2icli.console import progress, say
 from t2icli.data.captions.lists import captions_alone
 from t2icli.errors import UserError
-from t2icli.picture_files import FORMATS, SIDE_LIMIT, refuse_no_picture, write_picture
+from t2icli.picture_formats import FORMATS, SIDE_LIMIT, refuse_no_picture, write_picture
 from t2icli.storage import is_stream, make_folder, refuse_no_folder, write_new
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Folder or module -> what of t2icli it may import. All but the pure rooms may use the leaves.
 LEAVES = {"__version__", "errors", "ending", "registry", "console", "storage", "batch", "setting", "recipe", "weights"}
 LEAVES |= {"recipe_files", "vocabulary", "released", "pickles", "distributed", "known_weights", "documents"}
-LEAVES |= {"tensor_files", "hub_folders", "picture_files", "processes", "weight_files", "locks", "outline"}
+LEAVES |= {"tensor_files", "hub_folders", "picture_formats", "processes", "weight_files", "locks", "outline"}
 MAY_IMPORT = {
     "cli": set(),  # and inside function bodies everything
     "data": {"data"},
@@ -37,7 +37,7 @@ MAY_IMPORT = {
 PURE = ("nn", "losses")  # know torch and each other's functions, but no recipe, file or message
 CLI_AT_ONCE = ("cli", "ending", "errors", "console")  # what may be imported when `t2i --help` runs
 WITHOUT_TORCH = ("errors", "ending", "registry", "console", "documents", "storage", "recipe", "recipe_files", "weights")
-WITHOUT_TORCH += ("cli", "tensor_files", "hub_folders", "picture_files", "processes", "locks", "outline")
+WITHOUT_TORCH += ("cli", "tensor_files", "hub_folders", "picture_formats", "processes", "locks", "outline")
 
 
 def name_of(path: Path) -> str:
@@ -168,7 +168,7 @@ def test_no_system_or_term_is_named_outside_its_file() -> None:
         "released",
         "known_weights",
         "weights",
-        "picture_files",
+        "picture_formats",
         "processes",
         "drawing",
         "training.run",

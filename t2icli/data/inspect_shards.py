@@ -25,7 +25,7 @@ from t2icli.data.manifest import entries, numbers, read_manifest
 from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.shards import Shard
 from t2icli.errors import DataError, UserError
-from t2icli.picture_files import refuse_no_picture, write_picture
+from t2icli.picture_formats import refuse_no_picture, write_picture
 from t2icli.storage import no_space
 from t2icli.vocabulary import words_of
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from t2icli.errors import UserError
-from t2icli.picture_files import refuse_no_picture, write_picture
+from t2icli.picture_formats import refuse_no_picture, write_picture
 
 FACTS = {"caption": 'a "red" café\nein Bus 巴士 🚌', "seed": 7, "run": "runs/x"}
 
