@@ -8,6 +8,7 @@ keys of a system's, a term's or an encoder's table are read from the source of i
 import ast
 import importlib.util
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def paths_in(module: str) -> list[str]:
     return [key for key, kind in fields_of(module, "Config").items() if ast.unparse(kind).startswith("Path")]
 
 
+@cache
 def fields_of(module: str, section: str) -> dict[str, ast.expr]:
     """Fields of a section, those that it inherits first, with their types as they are written."""
     spec = importlib.util.find_spec(module)
