@@ -204,7 +204,7 @@ def test_the_old_form_of_a_processors_settings(folders, tmp_path):
     assert network.facts["resize"] == "pil-bilinear-short-80-long-133"
     assert torch.equal(
         network.layers(View(pictures(), layout=True))["boxes"],
-        load(detr, folders[detr]).layers(View(pictures()))["boxes"],
+        load(detr, folders[detr]).layers(View(pictures(), layout=True))["boxes"],
     )
 
 
