@@ -2,46 +2,56 @@
 
     python bench/fuzz.py --cases 4000 --seed 0
 
-Recipes, ``--set`` values, manifests, headers of weights and released checkpoints are mutated (bytes flipped, cut,
-doubled; values of JSON replaced by others) and given to the command that reads them. Every case has to end with 0 or
-the exit code of a ``UserError``; anything else is a traceback and fails the bench. Prints one JSON object: how often
-each kind of file ended how, the longest case in seconds and the peak memory of the process.
+Every kind of file lies in a small ground: a run of an older version with its shards, a folder of scenes, checkpoints
+and pickles of others. One file is damaged (``mutators.py``), given to the smallest command that reads it, and put back.
+A case has to end with one of the codes that its kind allows; anything else fails the bench, a traceback above all.
+``bench/attack.py`` does the same to whole commands in processes of their own. Prints one JSON object: how often each
+kind ended how, the longest case in seconds and the peak memory of the process.
 """
 
 import argparse
 import contextlib
 import io
 import json
-import random
+import pickle
 import resource
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
-import numpy as np
+import mutators
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
-from t2icli.data.shards import ShardContent, StoredCaption, StoredImage, write_shard
 from t2icli.ending import ending
-from t2icli.storage import sha256
+from t2icli.evaluation.caching import Stored, path_of, read_chunk, write_chunk
+from t2icli.training.log import Log
 
-ODD = [None, True, -1, 0, 10**9, 10**19, 1e308, "", "a\0b", "../x", "/etc/passwd", [], {}, [[]], {"a": {}}, "é" * 300]
-CODES = {0, 2, 3, 4, 5, 6, 7, 8}
+OLD = Path(__file__).parents[1] / "tests" / "reference" / "old-runs" / "a792fbe"
+RUN, MATCHED = "runs/old/xmcgan", "runs/old/dfgan"  # captions read by a BERT, and by a matcher that is kept in the run
+RESULT = f"{MATCHED}/eval/result.json"
+SCENES = ["prepare", "scenes", "--root", "raw", "--out", "scenes", "--workers", "1", "--set=text.model=none"]
+SCENES += [f"--set=reader.{key}" for key in ("size=32", "train=2", "val=2")] + ["--set=images.size=32"]
+RESUME = ["train", "minute.toml", "--run", RUN, "--dry-run"]
+CACHE_KEY = {"pixels": "p", "network": "n"}
+CACHED = str(path_of(Path("cache"), CACHE_KEY))
+KEYS = ("train.images", "train.batch_size", "train.seed", "model.generator_channels", "model.noise_dim", "optim.betas",
+        "data.shards", "data.image_size", "text.model", "model.contrastive.word", "evaluate.protocol", "base", "system",
+        "terms", "terms.damsm.weight", "model", "a.b", "")  # fmt: skip
 
 
-def run(*arguments: str) -> int | str:
+def ended(command: Callable[[], object]) -> int | str:
     """How a command ends: its exit code, or the fault that a user would see as a traceback."""
-    from t2icli.cli import app
-
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             with ending():
-                app(list(arguments))
+                command()
         except SystemExit as end:
             return int(end.code or 0)
         except Exception as fault:  # what the bench is looking for
@@ -49,121 +59,128 @@ def run(*arguments: str) -> int | str:
     return 0
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Bytes with one thing wrong."""
-    place = chance.randrange(len(content) + 1)
-    kind = chance.randrange(6)
-    if kind == 0:
-        return content[:place]
-    if kind == 1:
-        return content[:place] + bytes([chance.randrange(256)]) + content[place + 1 :]
-    if kind == 2:
-        return content[:place] + content[chance.randrange(len(content) + 1) :]
-    if kind == 3:
-        return content[:place] + chance.randbytes(chance.randrange(1, 40)) + content[place:]
-    if kind == 4:
-        return chance.choice([b"", b"[" * 5000, b"<html>", b"version https://git-lfs.github.com/spec/v1\n", b"\0" * 50])
-    return content.replace(
-        *chance.choice([(b'"', b""), (b"0", b"9" * 5000), (b":", b"::"), (b"=", b"= ="), (b"[", b"[[")])
-    )
+def t2i(*arguments: str) -> Callable[[], object]:
+    """A command line, to be run in this process."""
+    from t2icli.cli import app
 
-
-def replaced(value: object, chance: random.Random) -> object:
-    """A value of JSON with one place in it replaced, removed or added."""
-    if isinstance(value, dict) and value and chance.random() < 0.8:
-        key = chance.choice(list(value))
-        rest = {name: inner for name, inner in value.items() if name != key}
-        return rest if chance.random() < 0.2 else {**rest, key: replaced(value[key], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.8:
-        place = chance.randrange(len(value))
-        return [*value[:place], replaced(value[place], chance), *value[place + (chance.random() < 0.8) :]]
-    return chance.choice(ODD)
-
-
-def mutated_json(value: object, chance: random.Random) -> bytes:
-    """A JSON document that is damaged, as a text or in one of its values."""
-    whole = json.dumps(value).encode()
-    return damaged(whole, chance) if chance.random() < 0.4 else json.dumps(replaced(value, chance)).encode()
+    return lambda: app(list(arguments))
 
 
 # ---------------------------------------------------------------------------- what is attacked
 
 
-def shards(folder: Path) -> dict[str, object]:
-    """A minute folder of shards; gives its manifest."""
-    folder.mkdir()
-    words = np.ones((3, 4), np.float16)
-    captions = [StoredCaption(0, "a red bus", np.array([1, 2, 3], np.int32), words)]
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(picture, "PNG")
-    path = folder / "val-00000-of-00001.h5"
-    write_shard(path, ShardContent([StoredImage(1, picture.getvalue(), 8, 8)], captions, dim=4), {"split": "val"})
-    entry = {"file": path.name, "split": "val", "images": 1, "captions": 1, "tokens": 3}
-    entry |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    text = {"model": "m", "revision": "1", "sha256": "a", "tokenizer": "b", "max_tokens": 5, "dim": 4}
-    recipe = {"images": {"size": 8, "fit": "squash"}, "text": {"pad_sum": False, "embeddings": "stored"}}
-    return {"schema": 2, "dataset": "scenes", "shards": [entry], "text": text, "recipe": recipe}
+@dataclass(frozen=True)
+class Kind:
+    """A file, how it is damaged, what reads it, and how that may end."""
+
+    file: str
+    mutate: Callable[[bytes, Random], bytes]
+    read: Callable[[], object]
+    codes: tuple[int, ...]
+
+    def attack(self, ground: Path, random: Random) -> int | str:
+        """One case; the file is as it was afterwards."""
+        with contextlib.chdir(ground):
+            whole = Path(self.file).read_bytes()
+            Path(self.file).write_bytes(self.mutate(whole, random))
+            try:
+                return ended(self.read)
+            finally:
+                Path(self.file).write_bytes(whole)
 
 
-def attacks(folder: Path, chance: random.Random) -> dict[str, Callable[[], int | str]]:
-    """For each kind of file a function that damages one and gives it to the command that reads it."""
-    manifest = shards(folder / "shards")
-    recipe = b'base = "tiny/xmcgan"\ndescription = "a"\n[train]\nseed = 3\nimages = 100\n[data]\nshards = "x"\n'
-    keys = ["train.images", "model.generator_channels", "data.shards", "optim.betas", "terms", "a.b", "system", "data"]
-    torch.save({"netG": {"GBlocks.0.c1.weight": torch.zeros(2, 2)}}, folder / "whole.pth")
-    torch.save({"netG": torch.zeros(3)}, folder / "old.pth", _use_new_zipfile_serialization=False)
-    save_file({"fc.weight": torch.zeros(3)}, folder / "whole.safetensors", {"t2i": '{"recipe": {}, "text": {}}'})
-    released = [(folder / name).read_bytes() for name in ("whole.pth", "old.pth", "whole.safetensors")]
-    weights = folder / "run" / "weights" / "generator.safetensors"
-    weights.parent.mkdir(parents=True)
+@dataclass(frozen=True)
+class Assignment:
+    """A value of ``--set``, which lies in no file."""
 
-    def write(name: str, content: bytes) -> str:
-        (folder / name).write_bytes(content)
-        return str(folder / name)
+    codes: tuple[int, ...] = (0, 3)
 
-    def header() -> int | str:
-        text = mutated_json({"recipe": {"system": "xmcgan"}, "text": {"dim": 4}, "images": 3}, chance)
-        save_file({"a": torch.zeros(2)}, weights, {"t2i": text.decode("latin1")})
-        return run("sample", "a bird", "--run", str(folder / "run"), "--out", str(folder / "out.png"))
-
-    def verified() -> int | str:
-        (folder / "shards" / "manifest.json").write_bytes(mutated_json(manifest, chance))
-        return run("data", "inspect", str(folder / "shards"))
-
-    def assigned() -> int | str:
-        value = chance.choice(
-            [json.dumps(chance.choice(ODD)), "9" * 5000, "[" * 5000, "{a=1}", "nan", "0x" + "f" * 400]
-        )
-        return run("recipes", "check", "tiny/xmcgan", "--set", f"{chance.choice(keys)}={value}")
-
-    def imported() -> int | str:
-        file = write("released.pth", damaged(chance.choice(released), chance))
-        return run("import", "dfgan", file, "--run", str(folder / "imported"))
-
-    return {
-        "recipe": lambda: run("recipes", "check", write("r.toml", damaged(recipe, chance))),
-        "--set": assigned,
-        "manifest": verified,
-        "released checkpoint": imported,
-        "header of weights": header,
-    }
+    def attack(self, ground: Path, random: Random) -> int | str:
+        """One case."""
+        value = f"{random.choice(KEYS)}={mutators.text_of_odd(random)}"
+        return ended(t2i("recipes", "check", "tiny/xmcgan", "--set", value))
 
 
-def attack(cases: int, seed: int) -> dict[str, object]:
-    """Run so many cases, the kinds in turn; what ended in a traceback is listed."""
-    chance, outcomes, faults, longest = random.Random(seed), dict[str, Counter[str]](), list[str](), 0.0
+def imports(file: str, name: str = "dfgan") -> Kind:
+    """A file of others; none of these is enough for a whole import, so none may end with 0."""
+    return Kind(file, mutators.bytes_mutated, t2i("import", name, file, "--run", "imported"), (4,))
+
+
+def draws(run: str, file: str) -> Kind:
+    """Weights of a run, without the hash that newer versions write; damaged numbers may be drawn from."""
+    command = t2i("sample", "a red bus on a street", "--run", run, "--out", "drawn.png")
+    return Kind(f"{run}/weights/{file}", mutators.weights_mutated, command, (0, 4))
+
+
+KINDS: dict[str, Kind | Assignment] = {
+    "--set": Assignment(),
+    "recipe": Kind("minute.toml", mutators.lines_mutated, t2i("recipes", "check", "minute.toml"), (0, 3)),
+    "recipe of a run": Kind(f"{RUN}/recipe.toml", mutators.lines_mutated, t2i(*RESUME), (0, 3, 4)),
+    "card, listed": Kind(f"{RUN}/card.json", mutators.json_mutated, t2i("runs", "ls"), (0,)),
+    "card, gone on from": Kind(f"{RUN}/card.json", mutators.json_mutated, t2i(*RESUME), (0, 4)),
+    "lock": Kind(f"{RUN}/run.lock", mutators.json_mutated, t2i("runs", "ls"), (0,)),
+    "log": Kind(f"{RUN}/log.jsonl", mutators.lines_mutated, lambda: Log(Path(RUN), 8).close(), (0, 4)),
+    "manifest": Kind("shards/manifest.json", mutators.json_mutated, t2i("data", "inspect", "shards"), (0, 4)),
+    "plan": Kind("scenes/plan.json", mutators.json_mutated, t2i(*SCENES), (0, 4)),
+    "scenes.json": Kind("raw/scenes.json", mutators.json_mutated, t2i(*SCENES), (0, 4)),
+    "result": Kind(RESULT, mutators.json_mutated, t2i("evaluate", "--compare", RESULT, "other.json"), (0, 4)),
+    "weights of a generator": draws(MATCHED, "generator.safetensors"),
+    "weights of a text encoder": draws(MATCHED, "text_encoder.safetensors"),
+    "cache of features": Kind(CACHED, mutators.weights_mutated, lambda: read_chunk(Path("cache"), CACHE_KEY), (0, 4)),
+    "checkpoint (zip)": imports("zip.pth"),
+    "checkpoint (pickle)": imports("old.pth"),
+    "checkpoint (safetensors)": imports("whole.safetensors"),
+    "captions.pickle": imports("captions.pickle", "damsm"),
+}
+
+
+def lay_out(ground: Path) -> None:
+    """Every file of ``KINDS``, whole."""
+    shutil.copytree(OLD / "shards", ground / "shards")
+    for name in ("xmcgan", "dfgan"):
+        shutil.copytree(OLD / name, ground / "runs" / "old" / name)
+    with contextlib.chdir(ground):
+        shutil.copy(f"{RUN}/recipe.toml", "minute.toml")
+        Path(RUN, "run.lock").write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
+        next(Path(MATCHED, "eval").glob("*.json")).rename(RESULT)
+        shutil.copy(RESULT, "other.json")
+        layers = {"2048": torch.arange(6.0).view(2, 3)}
+        write_chunk(Path("cache"), CACHE_KEY, Stored(bytes(64), layers))
+        state = {"GBlocks.0.c1.weight": torch.zeros(2, 2)}
+        torch.save({"netG": state}, "zip.pth")
+        torch.save({"netG": state}, "old.pth", _use_new_zipfile_serialization=False)
+        save_file(state, "whole.safetensors")
+        words = {0: "<end>", 1: "bus"}
+        Path("captions.pickle").write_bytes(pickle.dumps([[[1]], [[1]], words, {"<end>": 0, "bus": 1}], 2))
+        if ended(t2i(*SCENES)) != 0:
+            raise RuntimeError("the ground cannot be laid out: t2i prepare scenes fails on whole files")
+
+
+# ---------------------------------------------------------------------------- the whole
+
+
+def bench(cases: int, seed: int) -> dict[str, object]:
+    """Run so many cases, the kinds in turn; what ended as it must not is listed."""
+    random, outcomes, faults, longest = Random(seed), dict[str, Counter[str]](), list[str](), (0.0, "")
+    began = time.process_time()
     with tempfile.TemporaryDirectory() as place:
-        kinds = attacks(Path(place), chance)
+        ground = Path(place) / "ground"
+        lay_out(ground)
         for number in range(cases):
-            kind = list(kinds)[number % len(kinds)]
-            began = time.perf_counter()
-            end = kinds[kind]()
-            longest = max(longest, time.perf_counter() - began)
-            outcomes.setdefault(kind, Counter())["traceback" if end not in CODES else f"exit {end}"] += 1
-            faults += [f"{kind}: {end}"] if end not in CODES else []
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    ended = {kind: dict(sorted(counts.items())) for kind, counts in outcomes.items()}
-    return {"cases": cases, "ended": ended, "faults": sorted(set(faults)), "longest_s": longest, "peak_mb": peak}
+            name = list(KINDS)[number % len(KINDS)]
+            of_case, start = random.getrandbits(32), time.process_time()
+            end = KINDS[name].attack(ground, Random(of_case))
+            longest = max(longest, (round(time.process_time() - start, 2), name))
+            outcomes.setdefault(name, Counter())["traceback" if isinstance(end, str) else f"exit {end}"] += 1
+            faults += [] if end in KINDS[name].codes else [f"{name}, seed {of_case}: {end}"]
+    return {
+        "cases": cases,
+        "ended": {name: dict(sorted(counts.items())) for name, counts in outcomes.items()},
+        "faults": faults,
+        "longest_case": longest,
+        "cpu_s": round(time.process_time() - began),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
 
 
 if __name__ == "__main__":
@@ -171,6 +188,6 @@ if __name__ == "__main__":
     parser.add_argument("--cases", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    found = attack(options.cases, options.seed)
+    found = bench(options.cases, options.seed)
     print(json.dumps(found, indent=2, ensure_ascii=False))
     sys.exit(bool(found["faults"]))

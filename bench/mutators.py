@@ -114,6 +114,19 @@ def line_of_odd(line: bytes, random: Random) -> bytes:
     return name + equals + b" " + said if equals else said
 
 
+def weights_mutated(content: bytes, random: Random) -> bytes:
+    """A safetensors file damaged as bytes, or with another value in what its header says of it in JSON."""
+    if random.random() < 0.3:
+        return bytes_mutated(content, random)
+    end = 8 + int.from_bytes(content[:8], "little")  # the header's length comes first
+    header = json.loads(content[8:end])
+    said = header["__metadata__"]
+    key = random.choice(list(said))
+    said[key] = json_mutated(said[key].encode(), random).decode("utf-8", "replace")
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
 def text_of_odd(random: Random) -> str:
     """A value as somebody might type it after ``--set KEY=``; no shell passes a NUL on."""
     value = random.choice((*ODD, "9" * 5000, "[" * 500, "{a=1}", "1e400", "0x10", "1_0", "-0", "'a", '"a', "a\nb = 1"))
