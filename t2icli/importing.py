@@ -6,6 +6,7 @@ Files are opened so that nothing in them can run: tensors with torch's ``weights
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from t2icli.encoders._files import find_encoder, save_encoder
 from t2icli.encoders.words import import_released as import_words
 from t2icli.encoders.words import is_text_encoder, listed
 from t2icli.errors import DataError, UserError
+from t2icli.memory import outline, refuse_holding
 from t2icli.pickles import read_pickle
 from t2icli.reading import KEPT, MatcherReader
 from t2icli.recipe import Recipe
@@ -112,11 +114,7 @@ def import_system(
     others = [file for file in opened if file not in texts or generator_kinds(file)]
     imported: Imported = registry.load("t2icli.systems", name).import_released(others)
     recipe = recipe_for(name, imported, recipe_name, overrides)
-    system = registry.load("t2icli.systems", name).build(recipe.model, Setting(imported.image_size, imported.word_dim))
-    for part, state in imported.networks.items():
-        network: nn.Module = getattr(system, part)
-        check_fit(network.state_dict(), state, f"{name}: {part}")
-        network.load_state_dict(state)
+    system = filled(name, imported, recipe)
     text = text_encoder_for(texts, opened, recipe, imported.word_dim)
     with run_folder.importing(folder, recipe):
         reader = kept_reader(text, texts, recipe, folder)
@@ -127,6 +125,20 @@ def import_system(
     say(f"{name}, {imported.image_size} px: {', '.join(imported.networks)}")
     say(f'next: t2i sample "a caption" --run {folder}   t2i evaluate {folder}')
     return folder
+
+
+def filled(name: str, imported: Imported, recipe: Recipe) -> nn.Module:
+    """A system with the weights of the files; nothing is built that they do not fit, or that memory cannot hold."""
+    setting = Setting(imported.image_size, imported.word_dim)
+    build = partial(registry.load("t2icli.systems", name).build, recipe.model, setting)
+    outlined: nn.Module = outline(build)
+    for part, state in imported.networks.items():
+        check_fit(getattr(outlined, part).state_dict(), state, f"{name}: {part}")
+    refuse_holding(outlined, torch.device("cpu"))
+    system: nn.Module = build()
+    for part, state in imported.networks.items():
+        getattr(system, part).load_state_dict(state)
+    return system
 
 
 def recipe_for(name: str, imported: Imported, recipe_name: str | None, overrides: Sequence[str]) -> Recipe:

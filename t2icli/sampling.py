@@ -6,7 +6,9 @@ or the order in which it is drawn.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 from t2icli import registry
 from t2icli.batch import Text
 from t2icli.data.shard_folder import ShardFolder
-from t2icli.errors import DataError, UserError
+from t2icli.errors import DataError, RecipeError, UserError
+from t2icli.memory import outline, refuse_holding
 from t2icli.reading import Reader, trained_reader
 from t2icli.recipe import Recipe
 from t2icli.recipe_files import Change, changes, override, parse
@@ -24,7 +27,7 @@ from t2icli.storage import sha256
 from t2icli.systems._base import System
 from t2icli.training.checkpoint import WEIGHTS, read_generator
 from t2icli.training.finding import find_run
-from t2icli.weight_files import fill
+from t2icli.weight_files import fill, misfit
 
 BATCH = 32  # pictures drawn together
 
@@ -85,12 +88,31 @@ def open_run(run: Path | None, overrides: Sequence[str] = (), device: torch.devi
     if not file.is_file():
         raise DataError(f"{path}: has no {WEIGHTS} yet; they are written at the run's first checkpoint")
     header, tensors = read_generator(file)
-    recipe = parse(override(header["recipe"], overrides), f"{file} (its recipe)")
+    recipe = recipe_in(header["recipe"], overrides, file)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reader = trained_reader(header["text"], recipe, file, device)
-    system: System = registry.load("t2icli.systems", recipe.system).build(
-        recipe.model, Setting(recipe.data.image_size, reader.dim)
-    )
-    fill(system.generator, tensors, f"{file}: does not fit its recipe")
+    system = system_of(recipe, Setting(recipe.data.image_size, reader.dim), tensors, file)
     changed = changes(header["recipe"], overrides, recipe)
     return TrainedRun(path, recipe, system.eval().to(device), reader, header["images"], sha256(file), device, changed)
+
+
+def recipe_in(raw: dict[str, Any], overrides: Sequence[str], file: Path) -> Recipe:
+    """The recipe in a header of weights, with what ``--set`` changes; a damaged one is the file's fault."""
+    try:
+        recipe = parse(raw, f"{file}: damaged: its recipe")
+    except RecipeError as fault:
+        raise DataError(str(fault)) from None
+    return parse(override(raw, overrides), f"{file} (its recipe)") if overrides else recipe
+
+
+def system_of(recipe: Recipe, setting: Setting, tensors: Mapping[str, Tensor], file: Path) -> System:
+    """The networks of a recipe with a generator's weights; nothing is built that they do not fit."""
+    build = partial(registry.load("t2icli.systems", recipe.system).build, recipe.model, setting)
+    outlined: System = outline(build)
+    fault = misfit(outlined.generator.state_dict(), tensors)
+    if fault is not None:
+        raise DataError(f"{file}: does not fit its recipe: {fault}")
+    refuse_holding(outlined, torch.device("cpu"))
+    system: System = build()
+    fill(system.generator, tensors, f"{file}: does not fit its recipe")
+    return system

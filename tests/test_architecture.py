@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Folder or module -> what of t2icli it may import. All but the pure rooms may use the leaves.
 LEAVES = {"__version__", "errors", "ending", "registry", "console", "storage", "batch", "setting", "recipe", "weights"}
 LEAVES |= {"recipe_files", "vocabulary", "released", "pickles", "distributed", "known_weights", "documents"}
-LEAVES |= {"tensor_files", "hub_folders", "picture_formats", "processes", "weight_files", "locks", "outline"}
+LEAVES |= {"tensor_files", "hub_folders", "picture_formats", "processes", "weight_files", "memory", "locks", "outline"}
 MAY_IMPORT = {
     "cli": set(),  # and inside function bodies everything
     "data": {"data"},

@@ -15,6 +15,8 @@ def glorot_normal(module: nn.Module) -> None:
     The normal is cut at two standard deviations and widened so that its deviation is
     sqrt(2 / (fan_in + fan_out)) again; the fans of a convolution include its kernel's area.
     """
+    if is_outline(module):
+        return
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             receptive = layer.weight[0, 0].numel() if layer.weight.dim() > 2 else 1
@@ -30,6 +32,8 @@ def orthogonal(module: nn.Module) -> None:
 
     Biases of dense layers and norms are zero; those of convolutions stay as torch draws them.
     """
+    if is_outline(module):
+        return
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(layer.weight)
@@ -38,3 +42,8 @@ def orthogonal(module: nn.Module) -> None:
         if isinstance(layer, AffineBatchNorm):
             nn.init.normal_(layer.weight, 1.0, 0.02)
             nn.init.zeros_(layer.bias)
+
+
+def is_outline(module: nn.Module) -> bool:
+    """Whether a network has shapes only; to fill those, torch would load its compiler, which takes seconds."""
+    return any(parameter.is_meta for parameter in module.parameters())

@@ -32,6 +32,12 @@ def unit(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().sum() + EPSILON)
 
 
+def start(length: int) -> Tensor:
+    """The start vector; without numbers where shapes alone are built, for which torch would load its compiler."""
+    vector = torch.empty(1, length)
+    return vector if vector.is_meta else vector.normal_() * 0.01
+
+
 class SpectralConv2d(nn.Conv2d):
     """``nn.Conv2d`` with a spectrally normalised weight."""
 
@@ -39,7 +45,7 @@ class SpectralConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, padding: int = 0) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=padding)
-        self.register_buffer("u", torch.randn(1, out_channels) * 0.01)
+        self.register_buffer("u", start(out_channels))
 
     def forward(self, input: Tensor) -> Tensor:
         """``(B, in, H, W)`` to ``(B, out, H', W')``."""
@@ -56,7 +62,7 @@ class SpectralLinear(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
-        self.register_buffer("u", torch.randn(1, out_features) * 0.01)
+        self.register_buffer("u", start(out_features))
 
     def forward(self, input: Tensor) -> Tensor:
         """``(..., in)`` to ``(..., out)``."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import t2icli
 from t2icli.distributed import World
+from t2icli.memory import count
 from t2icli.training import run as run_folder
 from t2icli.training.trainer import Trainer
 
@@ -42,11 +42,6 @@ class Card:
     def write(self, facts: dict[str, Any]) -> None:
         """Join facts with the card on disk."""
         run_folder.write_card(self.run, facts | {"updated": datetime.now(UTC).isoformat(timespec="seconds")})
-
-
-def count(module: nn.Module) -> int:
-    """Trainable numbers of a network."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def device_name(world: World) -> str:

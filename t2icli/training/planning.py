@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 
-from t2icli import registry
 from t2icli.data.shard_folder import ShardFolder
+from t2icli.memory import BYTES, count, trained_numbers
 from t2icli.reading import training_reader
 from t2icli.recipe import EncoderRecipe, Recipe
 from t2icli.setting import Setting
-from t2icli.training.card import count
 from t2icli.training.pretraining import build_encoder, card, loader_of
-from t2icli.training.trainer import make_loader, terms_of
+from t2icli.training.trainer import make_loader, outline_of, terms_of
 from t2icli.weights import Weights
 
 
@@ -25,8 +24,7 @@ def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str,
             Weights(weights).find(name)
     reader = training_reader(recipe, shards, torch.device("cpu"))
     setting = Setting(recipe.data.image_size, reader.dim, recipe.train.negatives)
-    with torch.device("meta"):
-        system = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
+    system = outline_of(recipe, setting, torch.device("cpu"))
     make_loader(recipe, shards, system.noise_dim)
     per_step = recipe.train.batch_size * recipe.train.d_steps
     generator, discriminator = count(system.generator), count(system.discriminator)
@@ -38,7 +36,7 @@ def make_plan(recipe: Recipe, folder: Path, weights: Sequence[str]) -> dict[str,
         "training_images": len(shards),
         "generator_updates": -(-recipe.train.images // per_step),
         "epochs": round(recipe.train.images / len(shards), 2),
-        "bytes_per_checkpoint": 4 * (3 * (generator + discriminator) + generator),
+        "bytes_per_checkpoint": BYTES * trained_numbers(system.generator, system.discriminator),
     }
 
 

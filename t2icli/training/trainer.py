@@ -13,6 +13,7 @@ from t2icli.data.shard_folder import ShardFolder
 from t2icli.data.text import Sentence
 from t2icli.distributed import broadcast
 from t2icli.encoders._base import Encoder
+from t2icli.memory import outline, refuse_training
 from t2icli.nn.batch_norm import BatchNorm
 from t2icli.reading import Reader, check_words, training_reader
 from t2icli.recipe import Optim, Recipe
@@ -52,6 +53,7 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
     folder = ShardFolder(recipe.data.shards, recipe.data.split)
     reader = training_reader(recipe, folder, device)
     setting = Setting(recipe.data.image_size, reader.dim, recipe.train.negatives)
+    outline_of(recipe, setting, device)
     torch.manual_seed(recipe.train.seed)
     system: System = registry.load("t2icli.systems", recipe.system).build(recipe.model, setting)
     system.to(device).to(memory_format=torch.channels_last)  # convolutions are up to twice as fast
@@ -73,6 +75,13 @@ def build(recipe: Recipe, weights: Weights, device: torch.device) -> Trainer:
         adam(system.generator, recipe.optim.generator_lr, recipe.optim),
         adam(system.discriminator, recipe.optim.discriminator_lr, recipe.optim),
     )
+
+
+def outline_of(recipe: Recipe, setting: Setting, device: torch.device) -> System:
+    """The networks of a recipe without their numbers; what cannot fit into a device's memory is refused."""
+    system: System = outline(lambda: registry.load("t2icli.systems", recipe.system).build(recipe.model, setting))
+    refuse_training(system.generator, system.discriminator, device)
+    return system
 
 
 def build_term(name: str, table: TermConfig, setting: Setting, weights: Weights, folder: ShardFolder) -> Term:
