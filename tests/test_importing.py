@@ -121,6 +121,11 @@ def test_mistakes(text_files: list[Path], tmp_path: Path) -> None:
             import_run("dfgan", [generator, half], None, tmp_path / "a", [])
     with pytest.raises(UserError, match="--recipe attngan-cub: is no recipe of dfgan"):
         import_run("dfgan", [generator, *text_files], "attngan-cub", tmp_path / "a", [])
+    image_encoder = tmp_path / "image_encoder.pth"
+    torch.save({"emb_features.weight": torch.zeros(2, 2)}, image_encoder)
+    for given, said in (([], "0 of the first and 0"), (text_files[:1], "1 of the first and 0")):
+        with pytest.raises(DataError, match=rf"given: {said} .*\n  .*image_encoder\.pth: an image encoder of DAMSM"):
+            import_run("damsm", [image_encoder, *given], None, tmp_path / "a", [])
     wide = torch.load(text_files[0], weights_only=True)
     wide["rnn.bias_hh_l0"] = torch.zeros(1)
     torch.save(wide, tmp_path / "text.pth")

@@ -100,7 +100,7 @@ def import_released(files: Sequence[Released]) -> ImportedEncoder:
     The statistics of batch norm come from the file: they moved while the released matchers were trained.
     """
     images = {file.path: parts_of(file, "emb_features.weight") for file in files}
-    words = words_encoder.import_released([f for f in files if not images[f.path] or words_encoder.is_text_encoder(f)])
+    words = words_encoder.import_released(files)
     if not any(images.values()):
         return words
     part, notes = the_one([part for parts in images.values() for part in parts], "damsm: image encoder")
