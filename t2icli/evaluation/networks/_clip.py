@@ -88,7 +88,11 @@ def load(found: Found, device: torch.device) -> Clip:
     check_files(folder, found.name)
     try:
         loaded: Any = CLIPModel.from_pretrained(
-            folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+            folder,
+            output_loading_info=True,
+            dtype=torch.float32,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
         model, said = loaded
     except Exception as fault:  # safetensors, torch and transformers raise types of their own for a damaged file
@@ -96,6 +100,13 @@ def load(found: Found, device: torch.device) -> Clip:
     missing = sorted(said["missing_keys"])
     if missing:
         raise EnvironmentFault(f"{folder}: lacks {len(missing)} tensors of {found.name}, e.g. {missing[0]}")
+    other = sorted(said["mismatched_keys"])
+    if other:
+        name, stored, needed = other[0]
+        raise EnvironmentFault(
+            f"{folder}: {len(other)} tensors have another shape than {found.name} by its config.json, e.g. {name}: "
+            f"{tuple(stored)}, should be {tuple(needed)}"
+        )
     frozen = model.to(device).eval().requires_grad_(False)
     return Clip(frozen, load_tokenizer(folder, model.config), device)
 
