@@ -28,6 +28,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """``prepare`` in a test's own process sets the number of threads, on which the last bits of later sums depend."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What networks see in a test is of no use to another, nor to the user's own evaluations."""
     monkeypatch.setenv("T2I_CACHE", str(tmp_path / "own-cache"))

@@ -25,7 +25,7 @@ from t2icli.reading import BertReader, training_reader
 from t2icli.recipe_files import load_data_recipe, load_recipe
 from t2icli.sampling import open_run
 from t2icli.training.loop import batches_from, one_step, train
-from t2icli.training.start import make_plan
+from t2icli.training.planning import make_plan
 from t2icli.training.trainer import build, make_loader
 from t2icli.weights import Weights
 

@@ -123,5 +123,5 @@ def test_one_command_for_images_of_something_else(coco, shared, tmp_path, incept
     assert (hidden["count"], hidden["among"]) == (99, "other-images")
     (stored,) = tmp_path.glob("negatives-*.npy")
     assert stored.stem.endswith(hidden["sha256"][:16])
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "result.html").read_text()
     assert "soa[yolo-fastest-1.1-xl@0.5]" in page
