@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from t2icli.evaluation.features import Network, View
-from t2icli.evaluation.measures import frechet, inception
-from t2icli.evaluation.networks import inception_tf
+from t2icli.evaluation.measures import frechet
+from t2icli.evaluation.networks import _inception, inception_tf
 from t2icli.weights import Weights
 
 LAYERS = ["2048", "logits_unbiased"]
@@ -89,7 +89,7 @@ def random_state() -> dict[str, Tensor]:
     """A state dict of the 2015 graph's shapes, He initialised so that features keep their spread."""
     generator = torch.Generator().manual_seed(0)
     state = {}
-    for name, value in inception.skeleton(1008).state_dict().items():
+    for name, value in _inception.skeleton(1008).state_dict().items():
         state[name] = torch.zeros(value.shape, dtype=value.dtype)
         if name.endswith("conv.weight"):
             nn.init.kaiming_normal_(state[name], nonlinearity="relu", generator=generator)
